@@ -1,0 +1,89 @@
+"""Every error and warning that geofuse raises on purpose.
+
+A message says what was expected, what was found, and what to do. The command line prints
+it as one line and exits with `exit_code`; Python users catch `GeofuseError` or one of
+its kinds.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GeofuseError(Exception):
+    """What all errors of geofuse have in common."""
+
+    exit_code = 2
+
+
+class RasterReadError(GeofuseError):
+    """A file is missing, damaged, not a raster, or not safe to open."""
+
+
+class TileReadError(RasterReadError):
+    """One window of a raster could not be read."""
+
+
+class GridMismatchError(GeofuseError):
+    """Two images that must share a grid do not."""
+
+
+class CRSMismatchError(GridMismatchError):
+    """Two images that must share a coordinate reference system do not."""
+
+
+class BandMismatchError(GeofuseError):
+    """Images do not have the same bands, or an image lacks a band that was asked for."""
+
+
+class DateMismatchError(GeofuseError):
+    """Dates are missing, not ISO, or do not fit together."""
+
+
+class UnknownNameError(GeofuseError):
+    """A method, sensor, field or metric of that name does not exist."""
+
+
+class ParameterError(GeofuseError, ValueError):
+    """A value is out of range or of the wrong kind."""
+
+
+class MissingScaleError(GeofuseError):
+    """A method needs the scale (coarse GSD / fine GSD), and it is not known."""
+
+
+class TooFewPairsError(GeofuseError):
+    """A method needs more pairs than it was given."""
+
+
+class NotFittedError(GeofuseError):
+    """A learned method was asked to predict before it was fitted."""
+
+
+class WriteError(GeofuseError):
+    """A product could not be written; what stood at its path before still stands."""
+
+    exit_code = 1
+
+
+class LockedError(WriteError):
+    """Another process is writing the same product."""
+
+    exit_code = 75
+
+
+class NothingValidWarning(UserWarning):
+    """A product has no valid pixel."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message that helps with a misspelled name.
+
+    >>> did_you_mean("starfn", ["starfm", "persistence"])
+    "did you mean 'starfm'? known: persistence, starfm"
+    >>> did_you_mean("zzz", ["starfm", "persistence"])
+    'known: persistence, starfm'
+    """
+    names = sorted(known)
+    listing = "known: " + ", ".join(names)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}? {listing}" if near else listing

@@ -1,0 +1,535 @@
+"""The one place that maps a function over the tiles of a raster.
+
+    ┌───────────────┐   A *window* is a tile and the halo around it. The function sees
+    │ halo          │   the window and returns the tile: whatever it looks at beyond the
+    │   ┌───────┐   │   halo does not exist for it. So the result at a pixel depends on
+    │   │ tile  │   │   nothing but the pixels within the halo of it, and on `shared`:
+    │   └───────┘   │
+    └───────────────┘   *tile size never changes the result.*
+
+All windows of a run have one shape, so that a jitted function compiles once. Outside
+the raster floats are NaN and masks False; nothing is reflected or repeated. Where a
+method looks at coarse pixels, `step` and `offset` place the tiles on the coarse grid, so
+that no coarse pixel is ever cut.
+
+Nothing is computed here until somebody asks: `map_tiles` gives lazy arrays, `reduce_tiles`
+a lazy value, and `stream_tiles` computes a few tiles at a time, so that memory does not
+grow with the raster.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from geofuse.errors import GridMismatchError, ParameterError
+
+Arrays = dict[str, np.ndarray]
+TileFunction = Callable[[Arrays, Any], Mapping[str, Any]]
+
+#: Side of the tiles of a scan (`reduce_tiles`): fixed, so that scene statistics do not
+#: depend on how the prediction is tiled.
+SCAN_TILE = 1024
+
+_SHARED = "geofuse-shared-"
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """How tiles lie on a raster of `height` by `width` pixels.
+
+    The first tile starts at `top`, `left`, which are zero or negative: a tile may reach
+    beyond the raster on every side.
+    """
+
+    height: int
+    width: int
+    top: int
+    left: int
+    tile_height: int
+    tile_width: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of tiles."""
+        return math.ceil((self.height - self.top) / self.tile_height)
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of tiles."""
+        return math.ceil((self.width - self.left) / self.tile_width)
+
+    def core(self, row: int, column: int) -> tuple[slice, slice]:
+        """The pixels of the raster that a tile covers."""
+        y = self.top + row * self.tile_height
+        x = self.left + column * self.tile_width
+        return (
+            slice(max(y, 0), min(y + self.tile_height, self.height)),
+            slice(max(x, 0), min(x + self.tile_width, self.width)),
+        )
+
+    def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Heights and widths of the tiles, cut at the edges of the raster."""
+        heights = [self.core(row, 0)[0] for row in range(self.rows)]
+        widths = [self.core(0, column)[1] for column in range(self.columns)]
+        return (
+            tuple(s.stop - s.start for s in heights),
+            tuple(s.stop - s.start for s in widths),
+        )
+
+
+def lattice(
+    height: int,
+    width: int,
+    *,
+    tile: int | None,
+    step: int = 1,
+    offset: tuple[int, int] = (0, 0),
+) -> Lattice:
+    """Lay tiles over a raster.
+
+    Args:
+        height: Rows of the raster.
+        width: Columns of the raster.
+        tile: Side of a tile in pixels, rounded up to a multiple of `step`; None for one
+            tile over the whole raster.
+        step: Tiles start at multiples of this many pixels (the scale, where coarse
+            pixels must not be cut).
+        offset: Row and column, in `[0, step)`, of the first coarse pixel's corner.
+
+    Raises:
+        ParameterError: `tile` or `step` is not a positive whole number.
+    """
+    if step < 1 or (tile is not None and tile < 1):
+        raise ParameterError(
+            f"expected a tile of at least 1 pixel, found tile={tile}, step={step}; "
+            "the default of 512 suits most machines"
+        )
+    top, left = (-(-start % step) for start in offset)
+    side = math.inf if tile is None else math.ceil(tile / step) * step
+    tall, wide = (
+        min(side, math.ceil(size / step) * step) for size in (height - top, width - left)
+    )
+    return Lattice(height, width, top, left, int(tall), int(wide))
+
+
+def map_tiles(
+    function: TileFunction,
+    rasters: Mapping[str, xr.DataArray],
+    template: xr.Dataset,
+    *,
+    halo: int,
+    tile: int | None = 512,
+    step: int = 1,
+    offset: tuple[int, int] = (0, 0),
+    shared: Delayed | None = None,
+    token: str | None = None,
+) -> xr.Dataset:
+    """Apply `function` to every tile of `rasters` and mosaic what it returns, lazily.
+
+    Args:
+        function: Takes the windows of all rasters by name (NumPy arrays whose last two
+            axes are the tile and `halo` pixels on each side of it) and the value of
+            `shared`; returns the tile of every variable of `template` by name, without
+            the halo. Must be pure.
+        rasters: Named images on one grid; their last two dimensions are y and x.
+        template: Names, dimensions, types and coordinates of the result.
+        halo: How far `function` looks around a pixel, in pixels.
+        tile: Side of a tile in pixels; None for one tile over the whole raster.
+        step: See `lattice`.
+        offset: See `lattice`.
+        shared: A lazy value that all tiles need; computed once.
+        token: Names what `function` does, so that the same work has the same name in
+            another process. By default derived from `function`.
+
+    Returns:
+        A dataset like `template`, one dask chunk a tile.
+
+    Raises:
+        GridMismatchError: The rasters do not have one size.
+        ParameterError: `tile` is not a positive number of pixels.
+    """
+    height, width = _common_size(rasters)
+    tiles = lattice(height, width, tile=tile, step=step, offset=offset)
+    sources = {name: _source(raster) for name, raster in rasters.items()}
+    token = tokenize(
+        token or function,
+        {name: source.name for name, source in sources.items()},
+        (tiles, halo, shared.key if shared is not None else None),
+        {name: (v.dims, v.shape, str(v.dtype)) for name, v in template.data_vars.items()},
+    )
+    name = f"tile-{token}"
+    layer = _window_tasks(name, _run_tile, function, sources, tiles, halo, shared)
+    graph = _graph(name, layer, sources, shared)
+
+    heights, widths = tiles.chunks()
+    result = {}
+    for variable, described in template.data_vars.items():
+        lead = described.shape[:-2]
+        key = f"{variable}-{token}"
+        picks = {
+            (key, *(0 for _ in lead), row, column): (
+                _pick,
+                (name, row, column),
+                variable,
+                (*lead, heights[row], widths[column]),
+                described.dtype,
+            )
+            for row in range(tiles.rows)
+            for column in range(tiles.columns)
+        }
+        data = da.Array(
+            HighLevelGraph(
+                {**graph.layers, key: picks},  # type: ignore[dict-item]
+                {**graph.dependencies, key: {name}},
+            ),
+            key,
+            chunks=(*((size,) for size in lead), heights, widths),
+            dtype=described.dtype,
+        )
+        result[variable] = described.copy(data=data)
+    return xr.Dataset(result, attrs=template.attrs)
+
+
+def reduce_tiles(
+    function: Callable[[Arrays, Any], Any],
+    rasters: Mapping[str, xr.DataArray],
+    combine: Callable[[list[Any]], Any],
+    *,
+    halo: int = 0,
+    tile: int = SCAN_TILE,
+    step: int = 1,
+    offset: tuple[int, int] = (0, 0),
+    shared: Delayed | None = None,
+    token: str | None = None,
+) -> Delayed:
+    """Reduce a raster to a few numbers in one scan, lazily.
+
+    Args:
+        function: Takes the windows of all rasters by name and the value of `shared`;
+            returns something small. Outside the raster the windows hold NaN or False.
+        rasters: Named images on one grid; their last two dimensions are y and x.
+        combine: Makes one value of the tiles' results, listed row by row.
+        halo: How far `function` looks around a pixel, in pixels.
+        tile: Side of a tile; leave it alone where results must not depend on it.
+        step: See `lattice`.
+        offset: See `lattice`.
+        shared: A lazy value that all tiles need; computed once.
+        token: See `map_tiles`.
+
+    Returns:
+        A lazy value; `.compute()` scans the rasters once.
+    """
+    height, width = _common_size(rasters)
+    tiles = lattice(height, width, tile=tile, step=step, offset=offset)
+    sources = {name: _source(raster) for name, raster in rasters.items()}
+    token = tokenize(
+        token or (function, combine),
+        {name: source.name for name, source in sources.items()},
+        (tiles, halo, shared.key if shared is not None else None),
+    )
+    name = f"scan-{token}"
+    layer = _window_tasks(name, _run_scan, function, sources, tiles, halo, shared)
+    partials = [
+        (name, row, column)
+        for row in range(tiles.rows)
+        for column in range(tiles.columns)
+    ]
+    graph = _graph(name, layer, sources, shared)
+    key = f"{_SHARED}{token}"
+    return Delayed(
+        key,
+        HighLevelGraph(
+            {**graph.layers, key: {key: (combine, partials)}},  # type: ignore[dict-item]
+            {**graph.dependencies, key: {name}},
+        ),
+    )
+
+
+def share(value: Any, *, token: str | None = None) -> Delayed:
+    """Wrap a value for `map_tiles`: what `reduce_tiles` gives, without a scan."""
+    key = f"{_SHARED}{tokenize(token if token is not None else value)}"
+    return Delayed(key, HighLevelGraph.from_collections(key, {key: (_value, _Constant(value))}))
+
+
+@dataclass(frozen=True)
+class StreamedTile:
+    """One computed tile: where it lies, and its arrays by name."""
+
+    row: int
+    column: int
+    window: tuple[slice, slice]
+    arrays: Arrays
+
+
+def stream_tiles(
+    variables: Mapping[str, xr.DataArray],
+    *,
+    skip: Callable[[int, int], bool] = lambda row, column: False,
+    workers: int | None = None,
+    budget: int = 256 * 2**20,
+) -> Iterator[StreamedTile]:
+    """Compute lazy images a few tiles at a time, in reading order of small squares.
+
+    Values that all tiles share are computed first, once. A dask cluster that the caller
+    has connected to is used; otherwise threads.
+
+    Args:
+        variables: Named lazy images with the same chunks in y and x.
+        skip: Tells for a tile's row and column whether it is not wanted.
+        workers: Number of threads; by default what dask is configured for.
+        budget: About how many bytes of results to hold at a time.
+    """
+    arrays = _settle({name: _source(image) for name, image in variables.items()})
+    first = next(iter(arrays.values()))
+    heights, widths = first.chunks[-2:]
+    for name, array in arrays.items():
+        if array.chunks[-2:] != (heights, widths):
+            arrays[name] = array.rechunk({-2: heights, -1: widths})
+    tops, lefts = np.cumsum((0, *heights)), np.cumsum((0, *widths))
+    tile_bytes = sum(
+        array.dtype.itemsize * math.prod(array.shape[:-2]) for array in arrays.values()
+    ) * (max(heights) * max(widths))
+    side = max(1, min(4, math.isqrt(budget // max(tile_bytes, 1))))
+    options = {} if workers is None else {"num_workers": workers}
+    for row in range(0, len(heights), side):
+        for column in range(0, len(widths), side):
+            wanted = [
+                (i, j)
+                for i in range(row, min(row + side, len(heights)))
+                for j in range(column, min(column + side, len(widths)))
+                if not skip(i, j)
+            ]
+            if not wanted:
+                continue
+            blocks = dask.compute(
+                [
+                    {name: array.blocks[..., i, j] for name, array in arrays.items()}
+                    for i, j in wanted
+                ],
+                **options,
+            )[0]
+            for (i, j), block in zip(wanted, blocks, strict=True):
+                window = (
+                    slice(int(tops[i]), int(tops[i + 1])),
+                    slice(int(lefts[j]), int(lefts[j + 1])),
+                )
+                yield StreamedTile(i, j, window, block)
+
+
+def _common_size(rasters: Mapping[str, xr.DataArray]) -> tuple[int, int]:
+    sizes = {name: raster.shape[-2:] for name, raster in rasters.items()}
+    if len(set(sizes.values())) != 1 or any(r.ndim < 2 for r in rasters.values()):
+        raise GridMismatchError(
+            f"expected rasters of one size, found {sizes}; put them on one grid with "
+            "geofuse.align(raster, like=reference)"
+        )
+    height, width = next(iter(sizes.values()))
+    return height, width
+
+
+def _source(raster: xr.DataArray) -> da.Array:
+    data = raster.data
+    if not isinstance(data, da.Array):
+        lead = (-1,) * (raster.ndim - 2)
+        return da.from_array(np.asarray(data), chunks=(*lead, 1024, 1024))
+    if any(len(chunks) > 1 for chunks in data.chunks[:-2]):
+        return data.rechunk(dict.fromkeys(range(raster.ndim - 2), -1))
+    return data
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Part of a chunk that falls into a window."""
+
+    chunk: tuple[slice, slice]
+    window: tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """How one raster's window is put together."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pieces: tuple[_Piece, ...]
+
+
+def _window_tasks(
+    name: str,
+    run: Callable[..., Any],
+    function: Callable[..., Any],
+    sources: Mapping[str, da.Array],
+    tiles: Lattice,
+    halo: int,
+    shared: Delayed | None,
+) -> dict[Any, Any]:
+    """One task a tile: assemble the windows, call the function."""
+    function_key = f"function-{name}"
+    layer: dict[Any, Any] = {function_key: (_value, _Constant(function))}
+    shared_key = shared.key if shared is not None else None
+    for row in range(tiles.rows):
+        for column in range(tiles.columns):
+            windows, keys = [], []
+            top = tiles.top + row * tiles.tile_height
+            left = tiles.left + column * tiles.tile_width
+            span = (
+                (top - halo, top + tiles.tile_height + halo),
+                (left - halo, left + tiles.tile_width + halo),
+            )
+            for raster, source in sources.items():
+                pieces = []
+                for y in overlaps(source.chunks[-2], *span[0]):
+                    for x in overlaps(source.chunks[-1], *span[1]):
+                        pieces.append(_Piece((y[1], x[1]), (y[2], x[2])))
+                        lead = (0,) * (source.ndim - 2)
+                        keys.append((source.name, *lead, y[0], x[0]))
+                shape = (*source.shape[:-2], *(stop - start for start, stop in span))
+                windows.append(_Window(raster, shape, source.dtype, tuple(pieces)))
+            core = tiles.core(row, column)
+            crop = tuple(
+                slice(s.start - start - halo, s.stop - start - halo)
+                for s, (start, _) in zip(core, span, strict=True)
+            )
+            size = (tiles.tile_height, tiles.tile_width)
+            layer[(name, row, column)] = (
+                run,
+                function_key,
+                shared_key,
+                _Constant((windows, size, crop)),
+                keys,
+            )
+    return layer
+
+
+def overlaps(
+    chunks: Sequence[int], start: int, stop: int
+) -> list[tuple[int, slice, slice]]:
+    """Chunks that meet [start, stop): index, slice of the chunk, slice of the span."""
+    bounds = np.cumsum((0, *chunks))
+    first, last = max(start, 0), min(stop, int(bounds[-1]))
+    found = []
+    if first < last:
+        index = int(np.searchsorted(bounds, first, side="right")) - 1
+        while index < len(chunks) and bounds[index] < last:
+            low, high = max(first, int(bounds[index])), min(last, int(bounds[index + 1]))
+            origin = int(bounds[index])
+            found.append(
+                (index, slice(low - origin, high - origin), slice(low - start, high - start))
+            )
+            index += 1
+    return found
+
+
+class _Constant:
+    """Carries a value through a dask graph without being searched for keys."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _assemble(windows: Sequence[_Window], blocks: Sequence[np.ndarray]) -> Arrays:
+    arrays = {}
+    remaining = iter(blocks)
+    for window in windows:
+        outside = np.nan if np.issubdtype(window.dtype, np.inexact) else 0
+        array = np.full(window.shape, outside, window.dtype)
+        for piece in window.pieces:
+            array[(..., *piece.window)] = next(remaining)[(..., *piece.chunk)]
+        arrays[window.name] = array
+    return arrays
+
+
+def _run_tile(
+    function: TileFunction,
+    shared: Any,
+    plan: _Constant,
+    blocks: Sequence[np.ndarray],
+) -> Arrays:
+    windows, size, crop = plan.value
+    tile = {}
+    for name, value in function(_assemble(windows, blocks), shared).items():
+        array = np.asarray(value)
+        if array.shape[-2:] != size:
+            raise GridMismatchError(
+                f"expected a tile of {size[0]}x{size[1]} pixels without its halo for "
+                f"{name!r}, found {array.shape[-2]}x{array.shape[-1]}; the function must "
+                "trim exactly the halo that it declared"
+            )
+        tile[name] = array[(..., *crop)]
+    return tile
+
+
+def _run_scan(
+    function: Callable[[Arrays, Any], Any],
+    shared: Any,
+    plan: _Constant,
+    blocks: Sequence[np.ndarray],
+) -> Any:
+    return function(_assemble(plan.value[0], blocks), shared)
+
+
+def _pick(
+    tile: Arrays, name: str, shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
+    array = tile[name]
+    if array.shape != tuple(shape):
+        raise GridMismatchError(
+            f"expected {name!r} of shape {tuple(shape)} in a tile, found {array.shape}; "
+            "the template and the function must agree"
+        )
+    return array.astype(dtype, copy=False)
+
+
+def _value(constant: _Constant) -> Any:
+    return constant.value
+
+
+def _graph(
+    name: str,
+    layer: dict[Any, Any],
+    sources: Mapping[str, da.Array],
+    shared: Delayed | None,
+) -> HighLevelGraph:
+    dependencies: list[Any] = list(sources.values())
+    if shared is not None:
+        dependencies.append(shared)
+    return HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
+
+
+def _settle(arrays: dict[str, da.Array]) -> dict[str, da.Array]:
+    """Compute the shared values in the graphs of `arrays`, and put them in place."""
+    settled: dict[str, Any] = {}
+    for array in arrays.values():
+        graph = array.__dask_graph__()
+        for name in graph.layers:
+            if name.startswith(_SHARED) and name not in settled:
+                settled[name] = Delayed(name, graph)
+    if not settled:
+        return arrays
+    values = dict(zip(settled, dask.compute(*settled.values()), strict=True))
+    result = {}
+    for variable, array in arrays.items():
+        graph = array.__dask_graph__()
+        layers = dict(graph.layers)
+        dependencies = dict(graph.dependencies)
+        for name, value in values.items():
+            if name in layers:
+                layers[name] = {name: (_value, _Constant(value))}  # type: ignore[assignment]
+                dependencies[name] = set()
+        result[variable] = da.Array(
+            HighLevelGraph(layers, dependencies),
+            array.name,
+            chunks=array.chunks,
+            dtype=array.dtype,
+        )
+    return result
