@@ -1,0 +1,19 @@
+from .rasters import sensors as sensors
+from .rasters.sensors import Band as Band
+from .rasters.sensors import Sensor as Sensor
+from .rasters.optical import open_optical as open_optical
+from .rasters.align import align as align
+from .pairs import Pair as Pair
+from .pairs import FusionInputs as FusionInputs
+from .pairs import FusionCase as FusionCase
+from .spatiotemporal.method import FusionMethod as FusionMethod
+from .spatiotemporal.starfm import STARFM as STARFM
+from .spatiotemporal.baselines import Persistence as Persistence
+from .spatiotemporal.baselines import CoarseChange as CoarseChange
+from .spatiotemporal.baselines import LinearInTime as LinearInTime
+from .spatiotemporal.baselines import BandLine as BandLine
+from .rasters.write import write_cog as write_cog
+from .rasters.write import write_cogs as write_cogs
+from .errors import GeofuseError as GeofuseError
+
+__version__: str

@@ -1,0 +1,163 @@
+"""The grid of an image as one value: CRS, transform and shape (`odc.geo.GeoBox`).
+
+Grids are compared here and only here, with a tolerance in pixels, and never as float
+coordinates: xarray would silently join two images that differ by a billionth of a pixel
+into an empty one.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import odc.geo.xr
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from geofuse.errors import CRSMismatchError, GridMismatchError
+
+#: Grids whose corners differ by less than this many pixels are one grid.
+TOLERANCE = 0.01
+
+
+def grid_of(image: xr.DataArray | xr.Dataset) -> GeoBox:
+    """Return the grid of an image, from its coordinates and its `spatial_ref`.
+
+    Args:
+        image: Any raster with y and x coordinates of pixel centers.
+
+    Raises:
+        GridMismatchError: y or x is missing or not evenly spaced.
+    """
+    for dimension in ("y", "x"):
+        if dimension not in image.coords or image.sizes.get(dimension, 0) < 1:
+            raise GridMismatchError(
+                f"expected coordinates 'y' and 'x' of pixel centers, found "
+                f"{sorted(map(str, image.coords))} on dimensions {tuple(image.dims)}; "
+                "open the raster with geofuse.open_optical"
+            )
+    attributes = image.coords["spatial_ref"].attrs if _has_crs(image) else {}
+    stored = attributes.get("GeoTransform")
+    transform = Affine.from_gdal(*map(float, stored.split())) if stored else None
+    (x0, width), (y0, height) = (
+        _axis(image, "x", None if transform is None else transform.a),
+        _axis(image, "y", None if transform is None else transform.e),
+    )
+    crs = attributes.get("crs_wkt") or attributes.get("spatial_ref") or None
+    return GeoBox(
+        (image.sizes["y"], image.sizes["x"]),
+        Affine(width, 0.0, x0 - width / 2, 0.0, height, y0 - height / 2),
+        crs,
+    )
+
+
+def place(data: Any, grid: GeoBox, *, coords: dict[str, Any] | None = None) -> Any:
+    """Make a DataArray of an array on a grid; leading axis `band` where it has three."""
+    dims = ("band", "y", "x")[-data.ndim :]
+    return xr.DataArray(data, dims=dims, coords={**(coords or {}), **coordinates(grid)})
+
+
+def coordinates(grid: GeoBox) -> dict[str, Any]:
+    """Pixel-center coordinates and `spatial_ref` of a grid, as CF and rioxarray have it.
+
+    A grid without a CRS keeps its transform in `spatial_ref` all the same.
+    """
+    transform = grid.affine
+    rows, columns = grid.shape
+    attributes: dict[str, Any] = {}
+    if grid.crs is not None:
+        attributes = dict(odc.geo.xr.xr_coords(grid)["spatial_ref"].attrs)
+    attributes["GeoTransform"] = " ".join(f"{v:.17g}" for v in transform.to_gdal())
+    return {
+        "y": ("y", transform.f + (np.arange(rows) + 0.5) * transform.e),
+        "x": ("x", transform.c + (np.arange(columns) + 0.5) * transform.a),
+        "spatial_ref": ((), 0, attributes),
+    }
+
+
+def describe(grid: GeoBox) -> str:
+    """A grid in words, for messages: size, pixel, corner and CRS."""
+    transform = grid.affine
+    return (
+        f"{grid.shape[1]}x{grid.shape[0]} pixels of {transform.a:g} "
+        f"from ({transform.c:.10g}, {transform.f:.10g}) in {crs_name(grid)}"
+    )
+
+
+def crs_name(grid: GeoBox) -> str:
+    """EPSG code, else the name in the WKT, else 'no CRS'."""
+    if grid.crs is None:
+        return "no CRS"
+    epsg = grid.crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else grid.crs.proj.name
+
+
+def shift_between(first: GeoBox, second: GeoBox) -> float:
+    """Largest distance between the same corners of two grids, in pixels of the first.
+
+    Infinite where shapes differ. The CRS is not looked at.
+    """
+    if tuple(first.shape) != tuple(second.shape):
+        return math.inf
+    rows, columns = first.shape
+    to_pixels = ~first.affine
+    distances = [0.0]
+    for corner in ((0, 0), (columns, 0), (0, rows), (columns, rows)):
+        x, y = to_pixels * (second.affine * corner)
+        distances.append(math.hypot(x - corner[0], y - corner[1]))
+    return max(distances)
+
+
+def same_crs(first: GeoBox, second: GeoBox) -> bool:
+    """Whether two grids have the same CRS, or both have none."""
+    if first.crs is None or second.crs is None:
+        return first.crs is None and second.crs is None
+    return bool(first.crs == second.crs)
+
+
+def check_same_grid(
+    first: xr.DataArray, second: xr.DataArray, *, names: tuple[str, str]
+) -> None:
+    """Refuse two images that do not share a grid.
+
+    Args:
+        first: An image.
+        second: Another one.
+        names: What the two are called in the message.
+
+    Raises:
+        CRSMismatchError: Their CRS differ.
+        GridMismatchError: Their shapes or transforms differ by 0.01 pixels or more.
+    """
+    one, other = grid_of(first), grid_of(second)
+    found = f"{names[0]} with {describe(one)} and {names[1]} with {describe(other)}"
+    todo = "put both on one grid with geofuse.align(raster, like=reference)"
+    if not same_crs(one, other):
+        raise CRSMismatchError(f"expected one CRS, found {found}; {todo}")
+    shift = shift_between(one, other)
+    if shift >= TOLERANCE:
+        by = "" if math.isinf(shift) else f", {shift:.3g} pixels apart"
+        raise GridMismatchError(f"expected one grid, found {found}{by}; {todo}")
+
+
+def _has_crs(image: xr.DataArray | xr.Dataset) -> bool:
+    return "spatial_ref" in image.coords
+
+
+def _axis(
+    image: xr.DataArray | xr.Dataset, name: str, stored: float | None
+) -> tuple[float, float]:
+    """First pixel center and signed pixel size along one axis."""
+    values = np.asarray(image.coords[name].values, dtype=np.float64)
+    if len(values) == 1:
+        return float(values[0]), stored if stored is not None else 1.0
+    step = (values[-1] - values[0]) / (len(values) - 1)
+    if step == 0 or np.abs(np.diff(values) - step).max() > TOLERANCE * abs(step):
+        raise GridMismatchError(
+            f"expected evenly spaced pixel centers along {name!r}, found steps from "
+            f"{np.diff(values).min():g} to {np.diff(values).max():g}; put the image on a "
+            "regular grid first"
+        )
+    if stored is not None and abs(stored - step) * len(values) < TOLERANCE * abs(step):
+        step = stored
+    return float(values[0]), float(step)

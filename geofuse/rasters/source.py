@@ -1,0 +1,380 @@
+"""Windows of a raster file, read when asked: the only place that opens one for reading.
+
+A raster file is not to be trusted. GDAL, left to itself, follows what a file says about
+other files and hosts; so only plain local files are opened, with the drivers named here,
+without side files, and with the block size checked before the first read. A block that
+is missing or cut off would read as zeros or fail hours later: it is refused at the door.
+"""
+
+import math
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from geofuse.errors import RasterReadError, TileReadError
+
+#: GDAL drivers that may read a file. ENVI is tried where a header lies beside the file.
+DRIVERS = ("GTiff", "JP2OpenJPEG")
+
+#: A block is decoded at once, so this bounds the memory of one read.
+MAX_BLOCK_BYTES = 512 * 2**20
+MAX_BANDS = 10_000
+_HANDLES_PER_THREAD = 16
+_LOCAL = threading.local()
+_OPENING = threading.Lock()
+
+_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "<none>",
+    "GDAL_HTTP_TIMEOUT": "30",
+    "GDAL_CACHEMAX": 64 * 2**20,
+}
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """What a raster file says about itself.
+
+    Attributes:
+        path: Absolute path.
+        driver: GDAL driver that reads it.
+        signature: Size and time of last change.
+        shape: Bands, rows and columns.
+        dtype: NumPy type of its DN.
+        crs_wkt: CRS as WKT, or None.
+        transform: Affine transform, as stored; the identity where there is none.
+        descriptions: Names of the bands in the file.
+        nodata: Stated DN of "no measurement", per band.
+        scales: Stated gain per band.
+        offsets: Stated offset per band.
+        tags: Metadata of the file.
+        block: Rows and columns of a block.
+        compression: Name of the compression, or None.
+    """
+
+    path: str
+    driver: str
+    signature: tuple[int, int]
+    shape: tuple[int, int, int]
+    dtype: str
+    crs_wkt: str | None
+    transform: Affine
+    descriptions: tuple[str | None, ...]
+    nodata: tuple[float | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    tags: dict[str, str]
+    block: tuple[int, int]
+    compression: str | None
+
+    @property
+    def georeferenced(self) -> bool:
+        """Whether the file says where it lies."""
+        return self.transform != Affine.identity() or self.crs_wkt is not None
+
+
+def inspect(path: str | os.PathLike[str]) -> RasterFile:
+    """Open a file, check that it is safe and whole, and tell what it says of itself.
+
+    Raises:
+        RasterReadError: Missing, not a local raster, damaged, or not safe to read.
+    """
+    local = _local_file(path)
+    driver = _driver_of(local)
+    with _opened(local, driver) as dataset:
+        _check_blocks(dataset, local)
+        _check_overview_tag(dataset, local)
+        return RasterFile(
+            path=local,
+            driver=driver,
+            signature=_signature(local),
+            shape=(dataset.count, dataset.height, dataset.width),
+            dtype=dataset.dtypes[0],
+            crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
+            transform=dataset.transform,
+            descriptions=dataset.descriptions,
+            nodata=dataset.nodatavals,
+            scales=dataset.scales,
+            offsets=dataset.offsets,
+            tags={k: v for k, v in dataset.tags().items() if k != "AREA_OR_POINT"},
+            block=dataset.block_shapes[0],
+            compression=dataset.compression.name if dataset.compression else None,
+        )
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """Physical values of a part of a file, as an array that reads what is indexed.
+
+    dask slices it like a NumPy array; each slice reads only its own window. One handle
+    per thread; a process that receives it opens the file anew.
+
+    Attributes:
+        file: The file.
+        indexes: Bands of the file, from 0.
+        rows: First row and number of rows.
+        columns: First column and number of columns.
+        gain: Physical value per DN, per band.
+        offset: Physical value at DN 0, per band.
+        nodata: DN that mean "no measurement", per band.
+        south_up: Whether the file's first row is the southernmost: it is turned over.
+    """
+
+    file: RasterFile
+    indexes: tuple[int, ...]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    gain: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: tuple[tuple[float, ...], ...]
+    south_up: bool = False
+
+    dtype = np.dtype(np.float32)
+    ndim = 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Bands, rows and columns."""
+        return (len(self.indexes), self.rows[1], self.columns[1])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read a window, as float32 with NaN where invalid.
+
+        Raises:
+            TileReadError: The window cannot be read, or the file has changed.
+        """
+        wanted = [
+            np.arange(size)[part] for size, part in zip(self.shape, key, strict=True)
+        ]
+        if not all(index.size for index in wanted):
+            return np.empty([n for i in wanted for n in i.shape], np.float32)
+        spans = [(int(index.min()), int(index.max()) + 1) for index in wanted]
+        values = self._window(*spans)
+        for axis in (2, 1, 0):
+            index = wanted[axis] - spans[axis][0]
+            if not np.array_equal(index, np.arange(values.shape[axis])):
+                values = np.take(values, index, axis)
+        return values
+
+    def _window(
+        self, bands: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
+    ) -> np.ndarray:
+        top, bottom = rows
+        if self.south_up:
+            top, bottom = self.rows[1] - bottom, self.rows[1] - top
+        window = Window(
+            self.columns[0] + columns[0],
+            self.rows[0] + top,
+            columns[1] - columns[0],
+            bottom - top,
+        )
+        values = np.stack([self._read(band, window) for band in range(*bands)])
+        return values[:, ::-1] if self.south_up else values
+
+    def _read(self, band: int, window: Window) -> np.ndarray:
+        try:
+            if _signature(self.file.path) != self.file.signature:
+                raise TileReadError(
+                    f"expected {self.file.path} as it was when opened, found it changed; "
+                    "open it again"
+                )
+            with _environment(self.file.driver):
+                dn = _handle(self.file).read(self.indexes[band] + 1, window=window)
+        except (RasterioError, OSError) as error:
+            raise TileReadError(
+                f"expected rows {window.row_off} to {window.row_off + window.height} and "
+                f"columns {window.col_off} to {window.col_off + window.width} of "
+                f"{self.file.path}, found that they cannot be read "
+                f"({_first_line(error)}); the file is damaged: fetch it again"
+            ) from error
+        return calibrated(dn, self.gain[band], self.offset[band], self.nodata[band])
+
+
+def calibrated(
+    dn: np.ndarray, gain: float, offset: float, nodata: tuple[float, ...]
+) -> np.ndarray:
+    """Physical values of DN: gain * DN + offset in float32, NaN where invalid.
+
+    The arithmetic is done in float64, so that no integer wraps and no digit is lost.
+    """
+    if gain == 1.0 and offset == 0.0:
+        values = dn.astype(np.float32)
+    else:
+        values = (dn * np.float64(gain) + np.float64(offset)).astype(np.float32)
+    for number in nodata:
+        # A float file stores its nodata in its own precision.
+        stored = np.asarray(number).astype(dn.dtype) if dn.dtype.kind == "f" else number
+        values[dn == stored] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def _local_file(path: str | os.PathLike[str]) -> str:
+    local = os.path.abspath(os.fspath(path))
+    if not os.path.exists(local):
+        raise RasterReadError(f"expected a raster file, found nothing at {local}; check the path")
+    if not os.path.isfile(local):
+        raise RasterReadError(
+            f"expected a raster file, found {'a folder' if os.path.isdir(local) else 'something else'} "
+            f"at {local}; name the file itself"
+        )
+    return local
+
+
+def _driver_of(path: str) -> str:
+    failure: Exception | None = None
+    header = any(
+        os.path.isfile(stem + ending)
+        for stem in {path, os.path.splitext(path)[0]}
+        for ending in (".hdr", ".HDR")
+    )
+    for driver in (*DRIVERS, *(("ENVI",) if header else ())):
+        try:
+            with _opened(path, driver):
+                return driver
+        except RasterReadError as error:
+            failure = failure or error
+    raise RasterReadError(
+        f"expected a raster that {', '.join(DRIVERS)} or ENVI (with its .hdr) can read, "
+        f"found {path}, which is none or is damaged ({_first_line(failure)}); convert it "
+        "to GeoTIFF, or fetch it again"
+    )
+
+
+@contextmanager
+def _environment(driver: str) -> Iterator[None]:
+    options: dict[str, Any] = dict(_OPTIONS)
+    if driver == "ENVI":
+        # The header must be found; side files still are not looked at.
+        options["GDAL_DISABLE_READDIR_ON_OPEN"] = "TRUE"
+    with rasterio.Env(**options):
+        yield
+
+
+def _open(path: str, driver: str) -> Any:
+    # Warning filters belong to the process, so that only one thread may change them.
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, driver=driver)
+
+
+@contextmanager
+def _opened(path: str, driver: str) -> Iterator[Any]:
+    with _environment(driver):
+        try:
+            dataset = _open(path, driver)
+        except RasterioError as error:
+            raise RasterReadError(_first_line(error)) from error
+        with dataset:
+            yield dataset
+
+
+def _handle(file: RasterFile) -> Any:
+    """This thread's open dataset of a file."""
+    handles = getattr(_LOCAL, "handles", None)
+    if handles is None or getattr(_LOCAL, "process", None) != os.getpid():
+        handles = _LOCAL.handles = {}
+        _LOCAL.process = os.getpid()
+    key = (file.path, file.signature)
+    if key not in handles:
+        while len(handles) >= _HANDLES_PER_THREAD:
+            handles.pop(next(iter(handles))).close()
+        handles[key] = _open(file.path, file.driver)
+    return handles[key]
+
+
+def _check_blocks(dataset: Any, path: str) -> None:
+    """Refuse blocks that are huge, missing, or beyond the end of the file."""
+    rows, columns = dataset.block_shapes[0]
+    samples = dataset.count if dataset.interleaving and dataset.interleaving.name == "pixel" else 1
+    size = rows * columns * np.dtype(_real_type(dataset.dtypes[0])).itemsize * samples
+    if size > MAX_BLOCK_BYTES or dataset.count > MAX_BANDS:
+        raise RasterReadError(
+            f"expected blocks of at most {MAX_BLOCK_BYTES // 2**20} MB and {MAX_BANDS} "
+            f"bands, found blocks of {columns}x{rows} pixels with {size / 2**20:.0f} MB "
+            f"and {dataset.count} bands in {path}; tile the file: gdal_translate -co TILED=YES"
+        )
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise RasterReadError(
+            f"expected real numbers, found {dataset.dtypes[0]} in {path}; take the "
+            "squared magnitude first"
+        )
+    if dataset.driver == "ENVI":
+        pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+        _check_length(path, dataset.width * dataset.height * pixel)
+    elif dataset.driver == "GTiff":
+        _check_tiff_blocks(dataset, path)
+
+
+def _check_tiff_blocks(dataset: Any, path: str) -> None:
+    length = os.path.getsize(path)
+    rows, columns = dataset.block_shapes[0]
+    across, down = math.ceil(dataset.width / columns), math.ceil(dataset.height / rows)
+    one_plane = dataset.interleaving is not None and dataset.interleaving.name == "pixel"
+    for band in (1,) if one_plane else dataset.indexes:
+        filled = dataset.nodatavals[band - 1] is not None
+        for row in range(down):
+            for column in range(across):
+                place = f"{column}_{row}"
+                start = dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
+                size = dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
+                if not start or not size:
+                    if filled:
+                        continue  # a sparse file: GDAL fills with the stated nodata
+                    raise RasterReadError(
+                        f"expected every block of {path}, found block {place} of band "
+                        f"{band} missing, which would read as zeros; fetch the file "
+                        "again, or state its nodata"
+                    )
+                if int(start) + int(size) > length:
+                    raise RasterReadError(
+                        f"expected a whole file, found {path} cut off at {length} bytes "
+                        f"of at least {int(start) + int(size)}; fetch it again"
+                    )
+
+
+def _check_length(path: str, expected: int) -> None:
+    if os.path.getsize(path) < expected:
+        raise RasterReadError(
+            f"expected a whole file, found {path} cut off at {os.path.getsize(path)} bytes "
+            f"of at least {expected}; fetch it again"
+        )
+
+
+def _check_overview_tag(dataset: Any, path: str) -> None:
+    if dataset.tags(ns="OVERVIEWS"):
+        raise RasterReadError(
+            f"expected a raster that holds its own pixels, found {path}, which names "
+            "another file for its overviews; copy it with gdal_translate -co "
+            "COPY_SRC_OVERVIEWS=NO"
+        )
+
+
+def _real_type(dtype: str) -> str:
+    return {"complex_int16": "complex64"}.get(dtype, dtype)
+
+
+def _signature(path: str) -> tuple[int, int]:
+    facts = os.stat(path)
+    return (facts.st_size, facts.st_mtime_ns)
+
+
+def _first_line(error: Exception | None) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """The file's name without its folder, for messages and tags."""
+    return Path(path).name
