@@ -1,0 +1,264 @@
+"""The trivial lines that every table must have.
+
+None of them looks further than a pixel (or its coarse pixel). A method that does not beat
+them on a scene has nothing to add there:
+
+    Persistence    F1                              the scene did not change
+    CoarseChange   F1 + (C2 - C1)                  it changed as the coarse image did
+    LinearInTime   between F1 and F3, by date      it changed steadily; no coarse image
+    BandLine       a F1 + b, with C2 ~ a C1 + b    every pixel changed by one rule
+
+They state no uncertainty: their variances are NaN.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from dask.delayed import Delayed
+from typing_extensions import override
+
+from geofuse.errors import ParameterError
+from geofuse.pairs import FusionInputs
+from geofuse.spatiotemporal.method import (
+    FixedMethod,
+    FusionPrediction,
+    FusionTile,
+    no_summary,
+    trimmed,
+    valid_pairs,
+)
+from geofuse.spatiotemporal.scene import merged, moments, stacked
+from geofuse.tiling import reduce_tiles
+
+
+@dataclass(frozen=True)
+class Persistence(FixedMethod):
+    """The fine image of the nearest base date, unchanged."""
+
+    @property
+    @override
+    def halo(self) -> int:
+        return 0
+
+    @override
+    def summarize(self, inputs: FusionInputs) -> Delayed:
+        return no_summary()
+
+    @override
+    def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
+        return _of_nearest_pair(tile, tile.fine)
+
+
+@dataclass(frozen=True)
+class CoarseChange(FixedMethod):
+    """The fine image of the nearest base date plus the change of the coarse image.
+
+    Args:
+        upsample: `block` adds the coarse change as it lies on the fine grid, constant in a
+            coarse pixel. `bicubic` takes its mean in each coarse pixel and interpolates
+            between their centers (Keys 1981, a = -1/2); it needs the scale.
+
+    Raises:
+        ParameterError: `upsample` is neither.
+    """
+
+    upsample: Literal["block", "bicubic"] = "block"
+
+    def __post_init__(self) -> None:
+        if self.upsample not in ("block", "bicubic"):
+            raise ParameterError(
+                f"expected upsample 'block' or 'bicubic', found {self.upsample!r}; "
+                "'block' needs no scale"
+            )
+
+    @property
+    @override
+    def halo(self) -> int:
+        return 0
+
+    @property
+    @override
+    def coarse_halo(self) -> int | None:
+        return 2 if self.upsample == "bicubic" else None
+
+    @override
+    def summarize(self, inputs: FusionInputs) -> Delayed:
+        return no_summary()
+
+    @override
+    def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
+        change = tile.coarse - tile.coarse_base
+        if tile.scale is None:
+            return _of_nearest_pair(tile, tile.fine + change)
+        halo = self.trim(tile.scale.value)
+        smooth = bicubic(block_mean(change, tile.scale.value), tile.scale.value)
+        core = FusionTile(*(trimmed(image, halo) for image in tile[:3]), tile.lags)
+        return _of_nearest_pair(core, core.fine + smooth)
+
+
+@dataclass(frozen=True)
+class LinearInTime(FixedMethod):
+    """The fine images before and after, interpolated by date; the coarse are not used.
+
+    With more than two pairs the nearest ones around the prediction date serve. Where that
+    date lies outside all pairs, the line through the nearest two is continued.
+    """
+
+    pairs_needed: ClassVar[int] = 2
+
+    @property
+    @override
+    def halo(self) -> int:
+        return 0
+
+    @override
+    def summarize(self, inputs: FusionInputs) -> Delayed:
+        return no_summary()
+
+    @override
+    def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
+        first, second = _around(tile.lags)
+        # F(t) = F1 + (F3 - F1) (t - t1) / (t3 - t1), and lag = t - t_k.
+        share = tile.lags[first] / (tile.lags[first] - tile.lags[second])
+        before, after = tile.fine[first], tile.fine[second]
+        valid = valid_pairs(tile)
+        both = valid[first] & valid[second]
+        nearer = jnp.where(share < 0.5, first, second) + 1
+        return _prediction(
+            jnp.where(both, before + (after - before) * share, jnp.nan),
+            jnp.where(both.any(axis=0), nearer, 0),
+        )
+
+
+class LineSummary(NamedTuple):
+    """The line from the coarse base image to the coarse image of the prediction date."""
+
+    slope: np.ndarray
+    intercept: np.ndarray
+
+
+@dataclass(frozen=True)
+class BandLine(FixedMethod):
+    """One line per band, fitted from C1 to C2 over the scene, applied to F1.
+
+    The nearest base date that is valid at the pixel serves. Where C1 is constant, the
+    slope is 1.
+    """
+
+    @property
+    @override
+    def halo(self) -> int:
+        return 0
+
+    @override
+    def summarize(self, inputs: FusionInputs) -> Delayed:
+        def scan(arrays: dict[str, np.ndarray], _: Any) -> Any:
+            base = stacked(arrays, "coarse", inputs)
+            return moments(base, np.broadcast_to(arrays["coarse"], base.shape))
+
+        def combine(parts: list[Any]) -> LineSummary:
+            slope, intercept = merged(parts).line()
+            return LineSummary(slope.astype(np.float32), intercept.astype(np.float32))
+
+        return reduce_tiles(scan, _coarse(inputs), combine, token="BandLine")
+
+    @override
+    def predict_tile(self, tile: FusionTile, summary: LineSummary) -> FusionPrediction:
+        slope = summary.slope[:, :, None, None]
+        intercept = summary.intercept[:, :, None, None]
+        return _of_nearest_pair(tile, slope * tile.fine + intercept)
+
+
+def block_mean(image: Any, scale: int) -> Any:
+    """Mean of the valid fine pixels in each coarse pixel; NaN where none is valid.
+
+    Args:
+        image: (…, y, x), y and x multiples of `scale`, starting at a coarse corner.
+        scale: Coarse GSD / fine GSD.
+
+    Returns:
+        (…, y / scale, x / scale).
+    """
+    *lead, rows, columns = image.shape
+    blocks = image.reshape(*lead, rows // scale, scale, columns // scale, scale)
+    valid = jnp.isfinite(blocks)
+    total = jnp.where(valid, blocks, 0.0).sum(axis=(-3, -1))
+    count = valid.sum(axis=(-3, -1))
+    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+
+def bicubic(coarse: Any, scale: int) -> Any:
+    """Interpolate between the centers of coarse pixels, two of them on each side.
+
+    An invalid neighbor counts as equal to the coarse pixel in which the fine pixel lies:
+    nothing spreads from it.
+
+    Args:
+        coarse: (…, row, column), NaN where invalid.
+        scale: Coarse GSD / fine GSD.
+
+    Returns:
+        (…, y, x) of the rows and columns without two on each side.
+    """
+    weights = _cubic_weights(scale)
+    *lead, rows, columns = coarse.shape
+    rows, columns = rows - 4, columns - 4
+    center = coarse[..., 2:-2, 2:-2]
+    result = jnp.zeros((*lead, rows, scale, columns, scale), coarse.dtype)
+    for i in range(5):
+        for j in range(5):
+            neighbor = coarse[..., i : i + rows, j : j + columns]
+            neighbor = jnp.where(jnp.isfinite(neighbor), neighbor, center)
+            # Differences from the center: a constant change is returned exactly.
+            difference = (neighbor - center)[..., :, None, :, None]
+            share = weights[:, i][:, None, None] * weights[:, j][None, None, :]
+            result = result + share * difference
+    result = result + center[..., :, None, :, None]
+    return result.reshape(*lead, rows * scale, columns * scale)
+
+
+def _cubic_weights(scale: int) -> np.ndarray:
+    """Weights of 5 coarse pixels around the own one, for each place inside it."""
+    place = (np.arange(scale) + 0.5) / scale - 0.5
+    distance = np.abs(place[:, None] - np.arange(-2, 3)[None, :])
+    a = -0.5
+    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+    return weights.astype(np.float32)
+
+
+def _coarse(inputs: FusionInputs) -> dict[str, Any]:
+    return {k: v for k, v in inputs.rasters().items() if k.startswith("coarse")}
+
+
+def _of_nearest_pair(tile: FusionTile, predictions: Any) -> FusionPrediction:
+    """Of one prediction a pair, the valid one whose base date is nearest."""
+    valid = valid_pairs(tile) & jnp.isfinite(predictions)
+    distance = jnp.abs(tile.lags)[:, None, None, None]
+    nearest = jnp.argmin(jnp.where(valid, distance, jnp.inf), axis=0)
+    chosen = jnp.take_along_axis(predictions, nearest[None], axis=0)[0]
+    any_valid = valid.any(axis=0)
+    pair = jnp.where(any_valid, nearest + 1, 0).max(axis=0)
+    return _prediction(jnp.where(any_valid, chosen, jnp.nan), pair)
+
+
+def _prediction(reflectance: Any, pair: Any) -> FusionPrediction:
+    unknown = jnp.full_like(reflectance, jnp.nan)
+    pair = pair.astype(jnp.int32)
+    return FusionPrediction(
+        reflectance, unknown, unknown, pair, (pair > 0).astype(jnp.int32)
+    )
+
+
+def _around(lags: Any) -> tuple[Any, Any]:
+    """The nearest pairs before and after the prediction date, else the nearest two."""
+    distance = jnp.abs(lags)
+    nearest = jnp.argmin(distance)
+    other_side = (lags > 0) != (lags[nearest] > 0)
+    others = jnp.where(jnp.arange(len(lags)) == nearest, jnp.inf, distance)
+    across = jnp.where(other_side, others, jnp.inf)
+    second = jnp.where(jnp.isfinite(across).any(), jnp.argmin(across), jnp.argmin(others))
+    return nearest, second

@@ -1,0 +1,77 @@
+"""Numbers of a whole scene: mean, spread, and the line between two images.
+
+Means and second moments are kept per tile in float64 and merged by Chan, Golub and
+LeVeque (1983), so that neither the tiling nor a large mean (temperatures in kelvin) costs
+digits.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from geofuse.pairs import FusionInputs
+
+
+class Moments(NamedTuple):
+    """Joint moments of two variables x and y over their common valid pixels.
+
+    All arrays have one shape, for instance (pair, band).
+    """
+
+    count: np.ndarray
+    mean_x: np.ndarray
+    mean_y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+
+    def variance_x(self) -> np.ndarray:
+        """Population variance of x; NaN where there is no valid pixel."""
+        return self.xx / np.where(self.count > 0, self.count, np.nan)
+
+    def line(self) -> tuple[np.ndarray, np.ndarray]:
+        """Slope and intercept of y on x by least squares.
+
+        Where x is constant the slope is 1: then only the level can be told.
+        """
+        flat = self.xx <= 1e-12 * np.maximum(self.count * self.mean_x**2, 1e-300)
+        slope = np.where(flat, 1.0, self.xy / np.where(flat, 1.0, self.xx))
+        return slope, self.mean_y - slope * self.mean_x
+
+
+def moments(x: np.ndarray, y: np.ndarray) -> Moments:
+    """Moments over the last two axes, of pixels where both x and y are valid."""
+    valid = np.isfinite(x) & np.isfinite(y)
+    count = valid.sum(axis=(-2, -1)).astype(np.float64)
+    safe = np.maximum(count, 1.0)
+    x, y = (np.where(valid, values, 0.0).astype(np.float64) for values in (x, y))
+    mean_x, mean_y = (values.sum(axis=(-2, -1)) / safe for values in (x, y))
+    dx = np.where(valid, x - mean_x[..., None, None], 0.0)
+    dy = np.where(valid, y - mean_y[..., None, None], 0.0)
+    xx, xy, yy = ((a * b).sum(axis=(-2, -1)) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+    return Moments(count, mean_x, mean_y, xx, xy, yy)
+
+
+def merged(parts: list[Moments]) -> Moments:
+    """Moments of a whole from the moments of its parts, in their order."""
+    total = parts[0]
+    for part in parts[1:]:
+        count = total.count + part.count
+        share = part.count / np.maximum(count, 1.0)
+        dx, dy = part.mean_x - total.mean_x, part.mean_y - total.mean_y
+        between = total.count * share
+        total = Moments(
+            count,
+            total.mean_x + dx * share,
+            total.mean_y + dy * share,
+            total.xx + part.xx + dx * dx * between,
+            total.xy + part.xy + dx * dy * between,
+            total.yy + part.yy + dy * dy * between,
+        )
+    return total
+
+
+def stacked(arrays: Mapping[str, Any], kind: str, inputs: FusionInputs) -> np.ndarray:
+    """The windows of all pairs' `fine` or `coarse` images, as (pair, band, y, x)."""
+    return np.stack([arrays[f"{kind}_{number}"] for number in range(len(inputs.pairs))])
