@@ -1,0 +1,11 @@
+"""Simulated scenes with a known answer, in memory and as files.
+
+`simulate_case` is for tests and examples: small, on one grid, without any file.
+`simulate_files` writes what a user has on disk: Landsat-like and MODIS-like files of
+several dates in their own projections, with clouds and swath edges. Both draw a
+landscape from one seed (`landscape`) and measure it with both sensors.
+"""
+
+from geofuse.synthetic.case import simulate_case as simulate_case
+from geofuse.synthetic.files import SimulatedScene as SimulatedScene
+from geofuse.synthetic.files import simulate_files as simulate_files
