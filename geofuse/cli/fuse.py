@@ -1,0 +1,234 @@
+"""Predict the fine image of another date from files.
+
+  geofuse fuse starfm --pair LANDSAT.tif MODIS.tif 2021-05-01 --at MODIS2.tif 2021-07-01 \\
+      --fine-sensor landsat-c2l2 --coarse-sensor modis-mod09a1 -o fused.tif
+
+The coarse files may lie in any grid and CRS; they are put on the grid of the fine file. A
+run that was stopped continues when the same command is given again.
+"""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+HELP = "predict the fine image of another date"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("method", metavar="METHOD", help="see geofuse methods")
+    parser.add_argument(
+        "--pair",
+        nargs=3,
+        action="append",
+        required=True,
+        metavar=("FINE", "COARSE", "DATE"),
+        help="fine and coarse file of a base date; may be given several times",
+    )
+    parser.add_argument(
+        "--at",
+        nargs=2,
+        required=True,
+        metavar=("COARSE", "DATE"),
+        help="coarse file of the prediction date",
+    )
+    parser.add_argument(
+        "-o", "--out", required=True, metavar="OUT.tif", help="the product (COG)"
+    )
+    parser.add_argument(
+        "--fine-sensor",
+        default="generic",
+        metavar="S",
+        help="name of a sensor, or gain=…,offset=…,nodata=…",
+    )
+    parser.add_argument("--coarse-sensor", default="generic", metavar="S", help="likewise")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        metavar="N",
+        help="coarse GSD / fine GSD, where it cannot be found",
+    )
+    parser.add_argument(
+        "--bands", metavar="red,nir,…", help="bands wanted, by common name; names for b1, …"
+    )
+    parser.add_argument(
+        "--bbox",
+        nargs=4,
+        type=float,
+        metavar=("LEFT", "BOTTOM", "RIGHT", "TOP"),
+        help="part of the fine image to predict",
+    )
+    parser.add_argument(
+        "--bbox-crs", metavar="CRS", help="CRS of --bbox, for example EPSG:4326"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="field=value",
+        help="a field of the method; see geofuse methods",
+    )
+    parser.add_argument(
+        "--uncertainty",
+        metavar="FILE",
+        help="also write the standard deviation of each band",
+    )
+    parser.add_argument(
+        "--quality",
+        metavar="FILE",
+        help="also write which pair, how many similar pixels, filled or not",
+    )
+    parser.add_argument(
+        "--tile", type=int, default=512, metavar="N", help="side of a tile (512)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads to use")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fuse, and write the product."""
+    import geofuse
+    from geofuse.cli.methods import method_from
+    from geofuse.cli.progress import progress_bar
+    from geofuse.errors import ParameterError
+    from geofuse.rasters.write import write_cogs
+    from geofuse.spatiotemporal.estimate import estimate
+
+    for name in ("tile", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ParameterError(f"expected --{name} of at least 1, found {value}")
+    method = method_from(options.method, options.set)
+    if options.uncertainty and not method.states_uncertainty:
+        raise ParameterError(
+            f"expected a method that states its uncertainty, found {options.method}; leave "
+            "out --uncertainty, or choose another method"
+        )
+    _check_outputs(options)
+    inputs = open_inputs(options)
+    method.check(inputs)
+    outputs = {"reflectance": True, "aleatoric": options.uncertainty}
+    outputs |= {"epistemic": options.uncertainty}
+    outputs |= dict.fromkeys(("pair", "similar", "filled"), options.quality)
+    wanted = [name for name, asked in outputs.items() if asked]
+    product = method.predict(inputs, tile=options.tile, outputs=wanted)
+    if sys.stderr.isatty():
+        print(estimate(method, inputs, product, options.workers), file=sys.stderr)
+    tags = {
+        "geofuse_version": geofuse.__version__,
+        "method": repr(method),
+        "base_dates": product.attrs["base_dates"],
+        "prediction_date": product.attrs["prediction_date"],
+        "inputs": _inputs_in_words(options),
+    }
+    with progress_bar(f"{options.method} {inputs.date}") as progress:
+        write_cogs(
+            products(product, options.out, options.uncertainty, options.quality),
+            tags=tags,
+            workers=options.workers,
+            progress=progress,
+        )
+    print(options.out)
+    return 0
+
+
+def open_inputs(options: argparse.Namespace) -> Any:
+    """Open the files of the command and put them on the first fine file's grid."""
+    from geofuse.errors import ParameterError
+    from geofuse.pairs import FusionInputs, Pair
+    from geofuse.rasters.align import align
+    from geofuse.rasters.optical import open_optical, parse_date
+
+    dates = [date for *_, date in (*options.pair, options.at)]
+    for date in dates:
+        parse_date(date)
+    if options.scale is not None and options.scale < 2:
+        raise ParameterError(
+            f"expected --scale = coarse GSD / fine GSD, a whole number above 1, found "
+            f"{options.scale}; MODIS on Landsat is 16"
+        )
+    bands = options.bands.split(",") if options.bands else None
+    first = None
+    pairs = []
+    for fine_path, coarse_path, date in options.pair:
+        fine = open_optical(
+            fine_path,
+            options.fine_sensor,
+            date=date,
+            bands=bands,
+            bbox=options.bbox if first is None else None,
+            bbox_crs=options.bbox_crs if first is None else None,
+        )
+        # Scenes of one path and row share their pixels but not always their extent.
+        fine = fine if first is None else align(fine, like=first)
+        first = fine if first is None else first
+        coarse = open_optical(coarse_path, options.coarse_sensor, date=date, bands=bands)
+        pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
+    path, date = options.at
+    coarse = open_optical(path, options.coarse_sensor, date=date, bands=bands)
+    return FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))
+
+
+def on_fine_grid(coarse: Any, fine: Any, scale: int | None) -> Any:
+    """A coarse image on the fine grid, with the scale found where it can be."""
+    from geofuse.rasters.align import align, find_replication, scale_between
+    from geofuse.rasters.grid import grid_of, same_crs, shift_between
+
+    source, target = grid_of(coarse), grid_of(fine)
+    if same_crs(source, target) and shift_between(target, source) < 0.01:
+        aligned = align(coarse, like=fine, scale=scale)
+        found = find_replication(coarse)
+        if found is not None and scale in (None, found.scale):
+            aligned.attrs.update(scale=found.scale, coarse_offset=found.offset)
+        return aligned
+    if scale is None and (source.crs is None) == (target.crs is None):
+        scale = scale_between(coarse, fine)
+    return align(coarse, like=fine, scale=scale)
+
+
+def products(product: Any, out: str, uncertainty: str | None, quality: str | None) -> Any:
+    """The images to write, by path."""
+    import numpy as np
+    import xarray as xr
+
+    images = {out: product["reflectance"]}
+    if uncertainty:
+        total = np.sqrt(product["aleatoric"] + product["epistemic"])
+        names = [f"{band}_std" for band in product["band"].values]
+        total.attrs = {"long_name": "standard deviation, aleatoric and epistemic"}
+        images[uncertainty] = total.assign_coords(band=names)
+    if quality:
+        names = ["pair", "similar", "filled"]
+        layers = [product[name] for name in names]
+        images[quality] = xr.concat(layers, dim="band", coords="minimal", compat="override")
+        images[quality] = images[quality].assign_coords(band=names)
+        images[quality].attrs = {
+            "long_name": "pair: number of the pair with the most weight, by date, 0 for "
+            "none; similar: similar pixels, least over the bands; filled: 1 where a pair "
+            "was invalid and others stood in"
+        }
+    return images
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse to write over an input, or two products into one file."""
+    from geofuse.errors import ParameterError
+
+    written = [p for p in (options.out, options.uncertainty, options.quality) if p]
+    read = [path for *paths, _ in (*options.pair, options.at) for path in paths]
+    for path in written:
+        if os.path.realpath(path) in map(os.path.realpath, read):
+            raise ParameterError(
+                f"expected an output that is no input, found {path}; choose another name"
+            )
+    if len({os.path.realpath(path) for path in written}) < len(written):
+        raise ParameterError(
+            f"expected each output in a file of its own, found {', '.join(written)}; "
+            "choose other names"
+        )
+
+
+def _inputs_in_words(options: argparse.Namespace) -> str:
+    base = os.path.basename
+    pairs = [f"{date}: {base(f)} {base(c)}" for f, c, date in options.pair]
+    return "; ".join([*sorted(pairs), f"{options.at[1]}: {base(options.at[0])}"])

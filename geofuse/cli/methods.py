@@ -1,0 +1,102 @@
+"""List the fusion methods there are, with their fields and defaults."""
+
+import argparse
+import dataclasses
+import json
+import types
+import typing
+from typing import Any
+
+HELP = "list the fusion methods, with their fields and defaults"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the methods."""
+    from geofuse.spatiotemporal import METHODS
+
+    if options.json:
+        print(json.dumps({name: _fields(method) for name, method in METHODS.items()}))
+        return 0
+    for name, method in METHODS.items():
+        needs = "" if method.pairs_needed == 1 else f" Needs {method.pairs_needed} pairs."
+        print(f"{name:<16} {_first_line(method)}{needs}")
+        for field, default in _fields(method).items():
+            kind = typing.get_type_hints(method)[field]
+            print(f"{'':<16}   --set {field}={default}    {_kind(kind)}")
+    return 0
+
+
+def method_from(name: str, settings: list[str]) -> Any:
+    """Make the method of that name, with `field=value` settings.
+
+    Raises:
+        UnknownNameError: There is no method or field of that name.
+        ParameterError: A value is of the wrong kind or out of range.
+    """
+    from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
+    from geofuse.spatiotemporal import METHODS
+
+    if name not in METHODS:
+        raise UnknownNameError(f"expected a method, found {name!r}; {did_you_mean(name, METHODS)}")
+    method = METHODS[name]
+    known = _fields(method)
+    kinds = typing.get_type_hints(method)
+    values = {}
+    for setting in settings:
+        field, equals, text = setting.partition("=")
+        if not equals:
+            raise ParameterError(
+                f"expected --set field=value, found {setting!r}; for example --set radius=15"
+            )
+        if field not in known:
+            raise UnknownNameError(
+                f"expected a field of {name}, found {field!r}; {did_you_mean(field, known)}"
+            )
+        values[field] = _value(text.strip(), kinds[field], field)
+    return method(**values)
+
+
+def _value(text: str, kind: Any, field: str) -> Any:
+    """A field's value from text, by the type that the dataclass declares."""
+    from geofuse.errors import ParameterError
+
+    if typing.get_origin(kind) is typing.Literal:
+        return text  # the method itself knows its words
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if type(None) in kinds and text.lower() in ("none", ""):
+        return None
+    if bool in kinds and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        if number in kinds:
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    if str in kinds:
+        return text
+    raise ParameterError(
+        f"expected {_kind(kind)} for {field}, found {text!r}; see geofuse methods"
+    )
+
+
+def _kind(kind: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(typing.get_args(kind))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return " or ".join(words.get(k, "none") for k in kinds)
+
+
+def _fields(method: Any) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(method)}
+
+
+def _first_line(method: Any) -> str:
+    return str(method.__doc__).strip().splitlines()[0]
