@@ -14,6 +14,9 @@ from .spatiotemporal.baselines import LinearInTime as LinearInTime
 from .spatiotemporal.baselines import BandLine as BandLine
 from .rasters.write import write_cog as write_cog
 from .rasters.write import write_cogs as write_cogs
+from .evaluation.metrics import score as score
+from .evaluation.metrics import METRICS as METRICS
+from .evaluation.metrics import Metric as Metric
 from .errors import GeofuseError as GeofuseError
 
 __version__: str

@@ -1,8 +1,8 @@
 """The fine and coarse images of spatiotemporal fusion, checked when they are put together.
 
-    base dates        fine  F1         F3        a *pair* is a fine and a coarse image
-                      coarse C1   C2   C3        of one date; the *inputs* are the pairs
-    prediction date             ↑                and C2; the *case* adds the true F2
+base dates        fine  F1         F3        a *pair* is a fine and a coarse image
+                  coarse C1   C2   C3        of one date; the *inputs* are the pairs
+prediction date             ↑                and C2; the *case* adds the true F2
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,10 @@ class Pair:
     coarse: xr.DataArray
 
     def __post_init__(self) -> None:
-        fine, coarse = check_image(self.fine, "fine"), check_image(self.coarse, "coarse")
+        fine, coarse = (
+            check_image(self.fine, "fine"),
+            check_image(self.coarse, "coarse"),
+        )
         object.__setattr__(self, "fine", fine)
         object.__setattr__(self, "coarse", _agreeing(coarse, fine, ("coarse", "fine")))
         days = day_of(fine), day_of(coarse)
@@ -102,13 +105,17 @@ class FusionInputs:
                 raise DateMismatchError(
                     f"expected one pair a date, found two on {later.date}; leave one out"
                 )
-            _agreeing(later.fine, pairs[0].fine, (f"the pair of {later.date}", "others"))
+            _agreeing(
+                later.fine, pairs[0].fine, (f"the pair of {later.date}", "others")
+            )
         names = ("coarse image of the prediction date", f"pair of {pairs[0].date}")
         coarse = _agreeing(coarse, pairs[0].fine, names)
-        if scale is None:
-            scale = coarse.attrs.get("scale")
-            offset = offset or coarse.attrs.get("coarse_offset")
+        day_of(coarse)  # refuses an image without a date
+        noted = coarse.attrs.get("scale")
+        if scale is None or scale == noted:
             _check_nesting(coarse, pairs)
+            scale = noted
+            offset = coarse.attrs.get("coarse_offset") if offset is None else offset
         if scale is not None and (scale != int(scale) or scale < 2):
             raise ParameterError(
                 f"expected scale = coarse GSD / fine GSD, a whole number above 1, found "

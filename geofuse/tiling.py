@@ -17,18 +17,24 @@ a lazy value, and `stream_tiles` computes a few tiles at a time, so that memory 
 grow with the raster.
 """
 
+import contextlib
+import ctypes
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
+from dask.base import get_scheduler, tokenize
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
+from dask.optimization import cull
+from dask.system import CPU_COUNT
 
 from geofuse.errors import GridMismatchError, ParameterError
 
@@ -37,7 +43,7 @@ TileFunction = Callable[[Arrays, Any], Mapping[str, Any]]
 
 #: Side of the tiles of a scan (`reduce_tiles`): fixed, so that scene statistics do not
 #: depend on how the prediction is tiled.
-SCAN_TILE = 1024
+SCAN_TILE = 512
 
 _SHARED = "geofuse-shared-"
 
@@ -280,7 +286,9 @@ def stream_tiles(
     """Compute lazy images a few tiles at a time, in reading order of small squares.
 
     Values that all tiles share are computed first, once. A dask cluster that the caller
-    has connected to is used; otherwise threads.
+    has connected to is used; otherwise threads. Neighbors are computed together because
+    they read the same chunks; two tiles a thread, so that memory depends on the threads
+    and not on the raster.
 
     Args:
         variables: Named lazy images with the same chunks in y and x.
@@ -288,9 +296,8 @@ def stream_tiles(
         workers: Number of threads; by default what dask is configured for.
         budget: About how many bytes of results to hold at a time.
     """
-    arrays = _settle({name: _source(image) for name, image in variables.items()})
-    first = next(iter(arrays.values()))
-    heights, widths = first.chunks[-2:]
+    arrays = {name: _source(image) for name, image in variables.items()}
+    heights, widths = next(iter(arrays.values())).chunks[-2:]
     for name, array in arrays.items():
         if array.chunks[-2:] != (heights, widths):
             arrays[name] = array.rechunk({-2: heights, -1: widths})
@@ -298,8 +305,9 @@ def stream_tiles(
     tile_bytes = sum(
         array.dtype.itemsize * math.prod(array.shape[:-2]) for array in arrays.values()
     ) * (max(heights) * max(widths))
-    side = max(1, min(4, math.isqrt(budget // max(tile_bytes, 1))))
-    options = {} if workers is None else {"num_workers": workers}
+    side = min(math.isqrt(2 * _threads(workers) - 1) + 1, math.isqrt(budget // tile_bytes))
+    side = max(side, 1)
+    compute = _computer(arrays, workers)
     for row in range(0, len(heights), side):
         for column in range(0, len(widths), side):
             wanted = [
@@ -310,19 +318,23 @@ def stream_tiles(
             ]
             if not wanted:
                 continue
-            blocks = dask.compute(
-                [
-                    {name: array.blocks[..., i, j] for name, array in arrays.items()}
-                    for i, j in wanted
-                ],
-                **options,
-            )[0]
-            for (i, j), block in zip(wanted, blocks, strict=True):
+            for (i, j), block in zip(wanted, compute(wanted), strict=True):
                 window = (
                     slice(int(tops[i]), int(tops[i + 1])),
                     slice(int(lefts[j]), int(lefts[j + 1])),
                 )
                 yield StreamedTile(i, j, window, block)
+
+
+def release_memory() -> None:
+    """Give memory that is no longer used back to the system, where that needs asking.
+
+    The allocator of most Linux systems (glibc) keeps what threads have freed, a little
+    more with every batch of tiles.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 def _common_size(rasters: Mapping[str, xr.DataArray]) -> tuple[int, int]:
@@ -499,37 +511,62 @@ def _graph(
     layer: dict[Any, Any],
     sources: Mapping[str, da.Array],
     shared: Delayed | None,
-) -> HighLevelGraph:
+) -> Any:
     dependencies: list[Any] = list(sources.values())
     if shared is not None:
         dependencies.append(shared)
     return HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
 
 
-def _settle(arrays: dict[str, da.Array]) -> dict[str, da.Array]:
-    """Compute the shared values in the graphs of `arrays`, and put them in place."""
-    settled: dict[str, Any] = {}
-    for array in arrays.values():
-        graph = array.__dask_graph__()
-        for name in graph.layers:
-            if name.startswith(_SHARED) and name not in settled:
-                settled[name] = Delayed(name, graph)
-    if not settled:
-        return arrays
-    values = dict(zip(settled, dask.compute(*settled.values()), strict=True))
-    result = {}
-    for variable, array in arrays.items():
-        graph = array.__dask_graph__()
-        layers = dict(graph.layers)
-        dependencies = dict(graph.dependencies)
-        for name, value in values.items():
-            if name in layers:
-                layers[name] = {name: (_value, _Constant(value))}  # type: ignore[assignment]
-                dependencies[name] = set()
-        result[variable] = da.Array(
-            HighLevelGraph(layers, dependencies),
-            array.name,
-            chunks=array.chunks,
-            dtype=array.dtype,
-        )
-    return result
+def _computer(
+    arrays: Mapping[str, da.Array], workers: int | None
+) -> Callable[[list[tuple[int, int]]], list[Arrays]]:
+    """A function that computes the arrays of some tiles, given their rows and columns.
+
+    The graph is walked once for all tiles, not once a call: for each call only what its
+    tiles need is looked at.
+    """
+    whole = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays.values()))
+    graph = whole.to_dict()
+    schedule = get_scheduler(collections=list(arrays.values()))
+    options = {} if workers is None else {"num_workers": workers}
+
+    def run(keys: list[Any]) -> Any:
+        needed, _ = cull(graph, keys)
+        return schedule(needed, keys, **options)
+
+    shared = [name for name in whole.layers if name.startswith(_SHARED)]
+    if shared:
+        for name, value in zip(shared, run(shared), strict=True):
+            graph[name] = (_value, _Constant(value))
+        release_memory()
+
+    def compute(places: list[tuple[int, int]]) -> list[Arrays]:
+        keys = [
+            [(array.name, *(0,) * (array.ndim - 2), *place) for array in arrays.values()]
+            for place in places
+        ]
+        values = iter(run([key for tile in keys for key in tile]))
+        release_memory()
+        return [{name: next(values) for name in arrays} for _ in places]
+
+    return compute
+
+
+def _threads(workers: int | None) -> int:
+    """How many tiles are computed at once."""
+    if workers is not None:
+        return workers
+    client = getattr(get_scheduler(), "__self__", None)
+    if hasattr(client, "nthreads"):  # a dask cluster
+        return max(sum(client.nthreads().values()), 1)
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    with contextlib.suppress(OSError, AttributeError):
+        return ctypes.CDLL(None).malloc_trim
+    return None

@@ -36,12 +36,13 @@ _UNUSED_DRIVERS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     os.environ.setdefault("GDAL_SKIP", _UNUSED_DRIVERS.replace(" ", ","))
-    warnings.showwarning = _show_warning
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _check_command(words)
         options = _parser().parse_args(words)
-        return int(options.run(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(options.run(options))
     except GeofuseError as error:
         _say(str(error))
         return error.exit_code
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     except MemoryError:
-        _say("expected enough memory, found too little; choose smaller tiles with --tile")
+        _say(
+            "expected enough memory, found too little; choose smaller tiles with --tile"
+        )
         return 1
 
 
@@ -102,5 +105,8 @@ def _show_warning(
     message: Warning | str, category: type[Warning], *details: Any, **more: Any
 ) -> None:
     """Warnings of geofuse in one line; those of other packages are not for users."""
-    if isinstance(message, UserWarning) and type(message).__module__ == "geofuse.errors":
+    if (
+        isinstance(message, UserWarning)
+        and type(message).__module__ == "geofuse.errors"
+    ):
         _say(f"warning: {message}")

@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="name of a sensor, or gain=…,offset=…,nodata=…",
     )
-    parser.add_argument("--coarse-sensor", default="generic", metavar="S", help="likewise")
+    parser.add_argument(
+        "--coarse-sensor", default="generic", metavar="S", help="likewise"
+    )
     parser.add_argument(
         "--scale",
         type=int,
@@ -50,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="coarse GSD / fine GSD, where it cannot be found",
     )
     parser.add_argument(
-        "--bands", metavar="red,nir,…", help="bands wanted, by common name; names for b1, …"
+        "--bands",
+        metavar="red,nir,…",
+        help="bands wanted, by common name; names for b1, …",
     )
     parser.add_argument(
         "--bbox",
@@ -133,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def open_inputs(options: argparse.Namespace) -> Any:
-    """Open the files of the command and put them on the first fine file's grid."""
+    """Open the files of the command and put them on the earliest fine file's grid."""
     from geofuse.errors import ParameterError
     from geofuse.pairs import FusionInputs, Pair
     from geofuse.rasters.align import align
@@ -147,10 +151,13 @@ def open_inputs(options: argparse.Namespace) -> Any:
             f"expected --scale = coarse GSD / fine GSD, a whole number above 1, found "
             f"{options.scale}; MODIS on Landsat is 16"
         )
-    bands = options.bands.split(",") if options.bands else None
+    bands = options.bands and [band.strip() for band in options.bands.split(",")]
     first = None
     pairs = []
-    for fine_path, coarse_path, date in options.pair:
+    # By date: the order on the command line changes nothing.
+    for fine_path, coarse_path, date in sorted(
+        options.pair, key=lambda pair: (parse_date(pair[2]), pair)
+    ):
         fine = open_optical(
             fine_path,
             options.fine_sensor,
@@ -162,7 +169,9 @@ def open_inputs(options: argparse.Namespace) -> Any:
         # Scenes of one path and row share their pixels but not always their extent.
         fine = fine if first is None else align(fine, like=first)
         first = fine if first is None else first
-        coarse = open_optical(coarse_path, options.coarse_sensor, date=date, bands=bands)
+        coarse = open_optical(
+            coarse_path, options.coarse_sensor, date=date, bands=bands
+        )
         pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
     path, date = options.at
     coarse = open_optical(path, options.coarse_sensor, date=date, bands=bands)
@@ -171,22 +180,33 @@ def open_inputs(options: argparse.Namespace) -> Any:
 
 def on_fine_grid(coarse: Any, fine: Any, scale: int | None) -> Any:
     """A coarse image on the fine grid, with the scale found where it can be."""
-    from geofuse.rasters.align import align, find_replication, scale_between
-    from geofuse.rasters.grid import grid_of, same_crs, shift_between
+    from geofuse.rasters.align import (
+        align,
+        find_replication,
+        on_one_lattice,
+        scale_between,
+    )
+    from geofuse.rasters.grid import grid_of
 
     source, target = grid_of(coarse), grid_of(fine)
-    if same_crs(source, target) and shift_between(target, source) < 0.01:
-        aligned = align(coarse, like=fine, scale=scale)
+    if on_one_lattice(source, target):
         found = find_replication(coarse)
-        if found is not None and scale in (None, found.scale):
-            aligned.attrs.update(scale=found.scale, coarse_offset=found.offset)
+        if found is None or scale not in (None, found.scale):
+            return align(coarse, like=fine, scale=scale)
+        aligned = align(coarse, like=fine)
+        column, row = ~source.affine * (target.affine.c, target.affine.f)
+        offset = (found.offset[0] - round(row), found.offset[1] - round(column))
+        aligned.attrs["scale"] = found.scale
+        aligned.attrs["coarse_offset"] = tuple(start % found.scale for start in offset)
         return aligned
     if scale is None and (source.crs is None) == (target.crs is None):
         scale = scale_between(coarse, fine)
     return align(coarse, like=fine, scale=scale)
 
 
-def products(product: Any, out: str, uncertainty: str | None, quality: str | None) -> Any:
+def products(
+    product: Any, out: str, uncertainty: str | None, quality: str | None
+) -> Any:
     """The images to write, by path."""
     import numpy as np
     import xarray as xr
@@ -200,7 +220,9 @@ def products(product: Any, out: str, uncertainty: str | None, quality: str | Non
     if quality:
         names = ["pair", "similar", "filled"]
         layers = [product[name] for name in names]
-        images[quality] = xr.concat(layers, dim="band", coords="minimal", compat="override")
+        images[quality] = xr.concat(
+            layers, dim="band", coords="minimal", compat="override"
+        )
         images[quality] = images[quality].assign_coords(band=names)
         images[quality].attrs = {
             "long_name": "pair: number of the pair with the most weight, by date, 0 for "

@@ -23,7 +23,9 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({name: _fields(method) for name, method in METHODS.items()}))
         return 0
     for name, method in METHODS.items():
-        needs = "" if method.pairs_needed == 1 else f" Needs {method.pairs_needed} pairs."
+        needs = (
+            "" if method.pairs_needed == 1 else f" Needs {method.pairs_needed} pairs."
+        )
         print(f"{name:<16} {_first_line(method)}{needs}")
         for field, default in _fields(method).items():
             kind = typing.get_type_hints(method)[field]
@@ -42,7 +44,9 @@ def method_from(name: str, settings: list[str]) -> Any:
     from geofuse.spatiotemporal import METHODS
 
     if name not in METHODS:
-        raise UnknownNameError(f"expected a method, found {name!r}; {did_you_mean(name, METHODS)}")
+        raise UnknownNameError(
+            f"expected a method, found {name!r}; {did_you_mean(name, METHODS)}"
+        )
     method = METHODS[name]
     known = _fields(method)
     kinds = typing.get_type_hints(method)
@@ -89,7 +93,12 @@ def _kind(kind: Any) -> str:
     """A type in words."""
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(typing.get_args(kind))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+    }
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     return " or ".join(words.get(k, "none") for k in kinds)
 

@@ -117,7 +117,7 @@ def align(
     if same_crs(source, target) and shift_between(target, source) < TOLERANCE:
         nesting = None if scale is None else Nesting(int(scale), (0, 0))
         return _placed(data, image, target, nesting)
-    if scale is None and _on_one_lattice(source, target):
+    if scale is None and on_one_lattice(source, target):
         _check_overlap(source, target, image)
         return _placed(_window(data, source, target), image, target, None)
     nesting = nesting_of(source, target)
@@ -130,7 +130,10 @@ def align(
         coarse = _coarse_grid(source, target, nesting)
         _check_overlap(source, target, image)
         return _placed(
-            _repeat(_window(data, source, coarse), nesting, target), image, target, nesting
+            _repeat(_window(data, source, coarse), nesting, target),
+            image,
+            target,
+            nesting,
         )
     _check_overlap(source, target, image)
     if scale is None:
@@ -175,13 +178,14 @@ def nesting_of(source: GeoBox, target: GeoBox) -> Nesting | None:
     return Nesting(scale, (round(row) % scale, round(column) % scale))
 
 
-def _on_one_lattice(source: GeoBox, target: GeoBox) -> bool:
+def on_one_lattice(source: GeoBox, target: GeoBox) -> bool:
     """Whether two grids in one CRS have the same pixels and differ only in extent."""
     if not same_crs(source, target):
         return False
     fine, other = target.affine, source.affine
     size = max(*source.shape, *target.shape)
-    if any(abs(o / f - 1) * size > TOLERANCE for o, f in ((other.a, fine.a), (other.e, fine.e))):
+    ratios = (other.a / fine.a, other.e / fine.e)
+    if any(abs(ratio - 1) * size > TOLERANCE for ratio in ratios):
         return False
     return all(
         abs(place - round(place)) < TOLERANCE for place in ~fine * (other.c, other.f)
@@ -201,7 +205,9 @@ def find_replication(image: xr.DataArray, *, sample: int = 1024) -> Nesting | No
     rows, columns = image.shape[-2:]
     top, left = max(0, (rows - sample) // 2), max(0, (columns - sample) // 2)
     values = np.asarray(
-        image[..., top : top + sample, left : left + sample].transpose(..., "y", "x").data
+        image[..., top : top + sample, left : left + sample]
+        .transpose(..., "y", "x")
+        .data
     )
     found = []
     for axis, start in ((-2, top), (-1, left)):
@@ -229,7 +235,8 @@ def _placed(
     kept = {
         name: coordinate
         for name, coordinate in image.coords.items()
-        if name not in ("y", "x", "spatial_ref") and not {"y", "x"} & set(coordinate.dims)
+        if name not in ("y", "x", "spatial_ref")
+        and not {"y", "x"} & set(coordinate.dims)
     }
     moved = xr.DataArray(
         data,
@@ -292,7 +299,10 @@ def _repeat(coarse: da.Array, nesting: Nesting, target: GeoBox) -> da.Array:
         _repeat_block,
         scale,
         dtype=coarse.dtype,
-        chunks=(*lead, *(tuple(n * scale for n in sizes) for sizes in coarse.chunks[-2:])),
+        chunks=(
+            *lead,
+            *(tuple(n * scale for n in sizes) for sizes in coarse.chunks[-2:]),
+        ),
     )
     top, left = ((scale - start) % scale for start in nesting.offset)
     rows, columns = target.shape
@@ -310,10 +320,13 @@ def _pixel_area(source: GeoBox, target: GeoBox) -> float:
     rows, columns = source.shape
     middle = (columns // 2, rows // 2)
     corners = [
-        source.affine * (middle[0] + dx, middle[1] + dy) for dx, dy in ((0, 0), (1, 0), (0, 1))
+        source.affine * (middle[0] + dx, middle[1] + dy)
+        for dx, dy in ((0, 0), (1, 0), (0, 1))
     ]
     transformer = Transformer.from_crs(source.crs.proj, target.crs.proj, always_xy=True)
-    (x0, y0), (x1, y1), (x2, y2) = (transformer.transform(*corner) for corner in corners)
+    (x0, y0), (x1, y1), (x2, y2) = (
+        transformer.transform(*corner) for corner in corners
+    )
     return float(abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)))
 
 
@@ -335,7 +348,9 @@ def _source_window(
     a = target.affine
     points = (a.c + x * a.a + y * a.b, a.f + x * a.d + y * a.e)
     if source.crs is not None and not same_crs(source, target):
-        transformer = Transformer.from_crs(target.crs.proj, source.crs.proj, always_xy=True)
+        transformer = Transformer.from_crs(
+            target.crs.proj, source.crs.proj, always_xy=True
+        )
         points = transformer.transform(*points)
     inverse = ~source.affine
     column = inverse.c + points[0] * inverse.a + points[1] * inverse.b
@@ -344,7 +359,10 @@ def _source_window(
     if not known.any():
         return None
     window = []
-    for values, size in ((row[known], source.shape[0]), (column[known], source.shape[1])):
+    for values, size in (
+        (row[known], source.shape[0]),
+        (column[known], source.shape[1]),
+    ):
         start = max(0, math.floor(values.min()) - margin)
         stop = min(size, math.ceil(values.max()) + margin)
         if start >= stop:
@@ -444,5 +462,3 @@ def _resample_block(
 
 def _empty_block(shape: tuple[int, ...]) -> np.ndarray:
     return np.full(shape, np.nan, np.float32)
-
-

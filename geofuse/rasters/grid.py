@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-import odc.geo.xr
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -66,7 +65,7 @@ def coordinates(grid: GeoBox) -> dict[str, Any]:
     rows, columns = grid.shape
     attributes: dict[str, Any] = {}
     if grid.crs is not None:
-        attributes = dict(odc.geo.xr.xr_coords(grid)["spatial_ref"].attrs)
+        attributes = {"spatial_ref": grid.crs.wkt, **grid.crs.proj.to_cf()}
     attributes["GeoTransform"] = " ".join(f"{v:.17g}" for v in transform.to_gdal())
     return {
         "y": ("y", transform.f + (np.arange(rows) + 0.5) * transform.e),

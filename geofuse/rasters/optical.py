@@ -69,7 +69,14 @@ def open_optical(
     sensor = sensor_of(sensor)
     day = parse_date(date)
     if chunks < 1:
-        raise ParameterError(f"expected chunks of at least 1 pixel, found {chunks}; 512 is usual")
+        raise ParameterError(
+            f"expected chunks of at least 1 pixel, found {chunks}; 512 is usual"
+        )
+    if bbox_crs is not None and bbox is None:
+        raise ParameterError(
+            f"expected a box beside its CRS {bbox_crs}, found none; give bbox as left, "
+            "bottom, right, top"
+        )
     file = inspect(path)
     chosen = select_bands(sensor, file.descriptions, bands, path=file.path)
     grid, south_up = _grid(file)
@@ -145,8 +152,13 @@ def _grid(file: RasterFile) -> tuple[GeoBox, bool]:
     transform = file.transform
     if transform.b or transform.d:
         raise GridMismatchError(
-            f"expected a grid along the axes of its CRS, found a rotated one in {file.path}; "
-            "straighten it first: gdalwarp INPUT OUTPUT"
+            f"expected a grid along the axes of its CRS, found a rotated one in "
+            f"{file.path}; straighten it first: gdalwarp INPUT OUTPUT"
+        )
+    if not (transform.a and transform.e and all(map(math.isfinite, transform))):
+        raise GridMismatchError(
+            f"expected pixels with a size, found {transform.a:g} by {transform.e:g} in "
+            f"{file.path}; correct it with gdal_edit -a_ullr"
         )
     south_up = file.georeferenced and transform.e > 0
     if south_up:
@@ -179,15 +191,18 @@ def _clip(
             raise CRSMismatchError(
                 f"expected a CRS for the box, found {bbox_crs!r}; for example EPSG:4326"
             ) from None
-        left, bottom, right, top = transformer.transform_bounds(left, bottom, right, top)
+        box = transformer.transform_bounds(left, bottom, right, top)
+        left, bottom, right, top = box
     to_pixels = ~grid.affine
     corners = [to_pixels * corner for corner in ((left, top), (right, bottom))]
     spans = []
     for axis, size in ((1, height), (0, width)):
         low, high = sorted(corner[axis] for corner in corners)
-        first = max(math.floor(low + 1e-6), 0)
-        last = min(math.ceil(high - 1e-6), size)
-        if not (math.isfinite(low) and math.isfinite(high)) or first >= last:
+        first = last = 0
+        if math.isfinite(low) and math.isfinite(high):
+            first = max(math.floor(low + 1e-6), 0)
+            last = min(math.ceil(high - 1e-6), size)
+        if first >= last:
             bounds = grid.boundingbox
             raise GridMismatchError(
                 f"expected a box that meets {file.path}, which reaches from "
@@ -220,7 +235,9 @@ def _pick(given: float | None, stated: float) -> float:
 
 def _nodata(sensor: Sensor, stated: float | None) -> tuple[float, ...]:
     numbers = (sensor.nodata, stated)
-    return tuple(sorted({float(n) for n in numbers if n is not None and not math.isnan(n)}))
+    return tuple(
+        sorted({float(n) for n in numbers if n is not None and not math.isnan(n)})
+    )
 
 
 def _mask_outside(
@@ -238,5 +255,3 @@ def _mask_outside(
         invert=True,
     )
     return np.where(inside, block, np.float32(np.nan))
-
-

@@ -128,7 +128,9 @@ _HLS_L30 = tuple(
 )
 _HLS_S30 = _MSI
 
-GENERIC = Sensor("generic", title="any raster: gain, offset and nodata as given or stored")
+GENERIC = Sensor(
+    "generic", title="any raster: gain, offset and nodata as given or stored"
+)
 LANDSAT_C2L2 = Sensor(
     "landsat-c2l2",
     _OLI,
@@ -303,9 +305,7 @@ def select_bands(
         raise BandMismatchError(
             f"expected each band once, found {wanted}; name each band one time"
         )
-    described = {
-        _plain(text): index for index, text in enumerate(descriptions) if text
-    }
+    described = {_plain(text): index for index, text in enumerate(descriptions) if text}
     if not sensor.bands:
         numbered = {f"b{index + 1}": index for index in range(count)}
         if wanted is None:

@@ -13,16 +13,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from geofuse.errors import RasterReadError, TileReadError
+from geofuse.rasters.whole import check_whole
 
 #: GDAL drivers that may read a file. ENVI is tried where a header lies beside the file.
 DRIVERS = ("GTiff", "JP2OpenJPEG")
@@ -39,8 +42,12 @@ _OPTIONS = {
     "GDAL_PAM_ENABLED": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "<none>",
     "GDAL_HTTP_TIMEOUT": "30",
-    "GDAL_CACHEMAX": 64 * 2**20,
 }
+
+#: Bytes of decoded blocks that GDAL keeps for a process, unless `GDAL_CACHEMAX` is set in
+#: the environment: what is read here is whole chunks, each about once. Raise it for files
+#: in strips as wide as the raster, which are decoded again for every chunk of a row.
+CACHE_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -93,25 +100,17 @@ def inspect(path: str | os.PathLike[str]) -> RasterFile:
     """
     local = _local_file(path)
     driver = _driver_of(local)
-    with _opened(local, driver) as dataset:
-        _check_blocks(dataset, local)
-        _check_overview_tag(dataset, local)
-        return RasterFile(
-            path=local,
-            driver=driver,
-            signature=_signature(local),
-            shape=(dataset.count, dataset.height, dataset.width),
-            dtype=dataset.dtypes[0],
-            crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
-            transform=dataset.transform,
-            descriptions=dataset.descriptions,
-            nodata=dataset.nodatavals,
-            scales=dataset.scales,
-            offsets=dataset.offsets,
-            tags={k: v for k, v in dataset.tags().items() if k != "AREA_OR_POINT"},
-            block=dataset.block_shapes[0],
-            compression=dataset.compression.name if dataset.compression else None,
-        )
+    try:
+        with _opened(local, driver) as dataset:
+            _check_pixels(dataset, local)
+            check_whole(dataset, local)
+            _check_overview_tag(dataset, local)
+            return _described(dataset, local, driver)
+    except (RasterioError, ValueError) as error:  # a CRS or a text that makes no sense
+        raise RasterReadError(
+            f"expected a raster that can be read, found {local}, which says what makes no "
+            f"sense ({_first_line(error)}); fetch it again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class RasterSource:
             index = wanted[axis] - spans[axis][0]
             if not np.array_equal(index, np.arange(values.shape[axis])):
                 values = np.take(values, index, axis)
-        return values
+        return np.asarray(values)
 
     def _window(
         self, bands: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
@@ -209,26 +208,55 @@ def calibrated(
 
     The arithmetic is done in float64, so that no integer wraps and no digit is lost.
     """
-    if gain == 1.0 and offset == 0.0:
-        values = dn.astype(np.float32)
-    else:
-        values = (dn * np.float64(gain) + np.float64(offset)).astype(np.float32)
-    for number in nodata:
-        # A float file stores its nodata in its own precision.
-        stored = np.asarray(number).astype(dn.dtype) if dn.dtype.kind == "f" else number
-        values[dn == stored] = np.nan
+    # Beyond the range of float32 is infinite, and so invalid.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if gain == 1.0 and offset == 0.0:
+            values = dn.astype(np.float32)
+        else:
+            values = (dn * np.float64(gain) + np.float64(offset)).astype(np.float32)
+        for number in nodata:
+            # A float file stores its nodata in its own precision.
+            own = (
+                np.asarray(number).astype(dn.dtype) if dn.dtype.kind == "f" else number
+            )
+            values[dn == own] = np.nan
     values[~np.isfinite(values)] = np.nan
     return values
+
+
+def _described(dataset: Any, path: str, driver: str) -> RasterFile:
+    return RasterFile(
+        path=path,
+        driver=driver,
+        signature=_signature(path),
+        shape=(dataset.count, dataset.height, dataset.width),
+        dtype=dataset.dtypes[0],
+        crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
+        transform=dataset.transform,
+        descriptions=dataset.descriptions,
+        nodata=dataset.nodatavals,
+        scales=dataset.scales,
+        offsets=dataset.offsets,
+        tags={k: v for k, v in dataset.tags().items() if k != "AREA_OR_POINT"},
+        block=dataset.block_shapes[0],
+        compression=dataset.compression.name if dataset.compression else None,
+    )
 
 
 def _local_file(path: str | os.PathLike[str]) -> str:
     local = os.path.abspath(os.fspath(path))
     if not os.path.exists(local):
-        raise RasterReadError(f"expected a raster file, found nothing at {local}; check the path")
-    if not os.path.isfile(local):
         raise RasterReadError(
-            f"expected a raster file, found {'a folder' if os.path.isdir(local) else 'something else'} "
-            f"at {local}; name the file itself"
+            f"expected a raster file, found nothing at {local}; check the path"
+        )
+    if not os.path.isfile(local):
+        found = "a folder" if os.path.isdir(local) else "something else"
+        raise RasterReadError(
+            f"expected a raster file, found {found} at {local}; name the file itself"
+        )
+    if not is_text(local):
+        raise RasterReadError(
+            f"expected a path in UTF-8, found {local!r}; rename the file or its folder"
         )
     return local
 
@@ -253,8 +281,20 @@ def _driver_of(path: str) -> str:
     )
 
 
+@cache
+def bound_cache() -> None:
+    """Bound GDAL's block cache, once in a process.
+
+    Not an option of `rasterio.Env`: each `Env` puts back what it found, so that one
+    thread leaving its own would lift the bound (to 5 % of the memory) for all others.
+    """
+    if "GDAL_CACHEMAX" not in os.environ:
+        set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+
+
 @contextmanager
 def _environment(driver: str) -> Iterator[None]:
+    bound_cache()
     options: dict[str, Any] = dict(_OPTIONS)
     if driver == "ENVI":
         # The header must be found; side files still are not looked at.
@@ -295,61 +335,24 @@ def _handle(file: RasterFile) -> Any:
     return handles[key]
 
 
-def _check_blocks(dataset: Any, path: str) -> None:
-    """Refuse blocks that are huge, missing, or beyond the end of the file."""
+def _check_pixels(dataset: Any, path: str) -> None:
+    """Refuse blocks that are huge, too many bands, and complex numbers."""
     rows, columns = dataset.block_shapes[0]
-    samples = dataset.count if dataset.interleaving and dataset.interleaving.name == "pixel" else 1
+    interleaving = dataset.interleaving
+    one_plane = interleaving is not None and interleaving.name == "pixel"
+    samples = dataset.count if one_plane else 1
     size = rows * columns * np.dtype(_real_type(dataset.dtypes[0])).itemsize * samples
     if size > MAX_BLOCK_BYTES or dataset.count > MAX_BANDS:
         raise RasterReadError(
             f"expected blocks of at most {MAX_BLOCK_BYTES // 2**20} MB and {MAX_BANDS} "
             f"bands, found blocks of {columns}x{rows} pixels with {size / 2**20:.0f} MB "
-            f"and {dataset.count} bands in {path}; tile the file: gdal_translate -co TILED=YES"
+            f"and {dataset.count} bands in {path}; tile the file: gdal_translate -co "
+            "TILED=YES"
         )
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         raise RasterReadError(
             f"expected real numbers, found {dataset.dtypes[0]} in {path}; take the "
             "squared magnitude first"
-        )
-    if dataset.driver == "ENVI":
-        pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
-        _check_length(path, dataset.width * dataset.height * pixel)
-    elif dataset.driver == "GTiff":
-        _check_tiff_blocks(dataset, path)
-
-
-def _check_tiff_blocks(dataset: Any, path: str) -> None:
-    length = os.path.getsize(path)
-    rows, columns = dataset.block_shapes[0]
-    across, down = math.ceil(dataset.width / columns), math.ceil(dataset.height / rows)
-    one_plane = dataset.interleaving is not None and dataset.interleaving.name == "pixel"
-    for band in (1,) if one_plane else dataset.indexes:
-        filled = dataset.nodatavals[band - 1] is not None
-        for row in range(down):
-            for column in range(across):
-                place = f"{column}_{row}"
-                start = dataset.get_tag_item(f"BLOCK_OFFSET_{place}", "TIFF", bidx=band)
-                size = dataset.get_tag_item(f"BLOCK_SIZE_{place}", "TIFF", bidx=band)
-                if not start or not size:
-                    if filled:
-                        continue  # a sparse file: GDAL fills with the stated nodata
-                    raise RasterReadError(
-                        f"expected every block of {path}, found block {place} of band "
-                        f"{band} missing, which would read as zeros; fetch the file "
-                        "again, or state its nodata"
-                    )
-                if int(start) + int(size) > length:
-                    raise RasterReadError(
-                        f"expected a whole file, found {path} cut off at {length} bytes "
-                        f"of at least {int(start) + int(size)}; fetch it again"
-                    )
-
-
-def _check_length(path: str, expected: int) -> None:
-    if os.path.getsize(path) < expected:
-        raise RasterReadError(
-            f"expected a whole file, found {path} cut off at {os.path.getsize(path)} bytes "
-            f"of at least {expected}; fetch it again"
         )
 
 
@@ -373,6 +376,15 @@ def _signature(path: str) -> tuple[int, int]:
 
 def _first_line(error: Exception | None) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+
+
+def is_text(path: str) -> bool:
+    """Whether a path is text, which GDAL wants: on Linux it may be any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def name_of(path: str | os.PathLike[str]) -> str:

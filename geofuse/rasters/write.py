@@ -15,12 +15,13 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -28,22 +29,28 @@ import rasterio.shutil
 import xarray as xr
 from affine import Affine
 from dask.base import tokenize
+from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from geofuse.errors import GeofuseError, LockedError, ParameterError, WriteError
+from geofuse.errors import (
+    GeofuseError,
+    GridMismatchError,
+    LockedError,
+    NothingValidWarning,
+    ParameterError,
+    WriteError,
+)
 from geofuse.rasters.grid import check_same_grid, grid_of
-from geofuse.tiling import overlaps, stream_tiles
+from geofuse.rasters.source import bound_cache, is_text
+from geofuse.tiling import overlaps, release_memory, stream_tiles
 
 #: Side of a block of the written file, in pixels.
 BLOCK = 512
 
 
-class Progress(Protocol):
-    """What is told how far a product is."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """Tell that `done` of `total` tiles are stored."""
+#: What is told that so many tiles are stored, of so many in all.
+Progress = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
@@ -75,6 +82,10 @@ def write_cog(
         WriteError: The folder is missing or not writable, or the disk is full. Nothing
             is left at `path` but what was there before.
         LockedError: Another process is writing this file.
+        GridMismatchError: The image is not (band, y, x) or (y, x).
+
+    Warns:
+        NothingValidWarning: The image has no valid pixel; it is written all the same.
     """
     return write_cogs({path: image}, tags=tags, workers=workers, progress=progress)[0]
 
@@ -95,6 +106,9 @@ def write_cogs(
         LockedError: As `write_cog`.
         GridMismatchError: The images do not share a grid.
         ParameterError: Two images have one path, or there is none.
+
+    Warns:
+        NothingValidWarning: As `write_cog`.
     """
     targets = {Path(os.path.abspath(path)): image for path, image in images.items()}
     if not targets or len(targets) != len(images):
@@ -103,7 +117,8 @@ def write_cogs(
             "give each its own"
         )
     first = next(iter(targets.values()))
-    for image in targets.values():
+    for path, image in targets.items():
+        _check_target(path, image)
         check_same_grid(image, first, names=("an image", "the first one"))
     with contextlib.ExitStack() as stack:
         stages = [
@@ -114,7 +129,32 @@ def write_cogs(
         products = [stage.assemble() for stage in stages]
         for stage, product in zip(stages, products, strict=True):
             stage.publish(product)
+    empty = [stage.target.name for stage in stages if not stage.any_valid]
+    if empty:
+        warnings.warn(
+            f"expected valid pixels, found none in {', '.join(empty)}; check that the "
+            "inputs overlap outside their nodata",
+            NothingValidWarning,
+            stacklevel=2,
+        )
     return list(targets)
+
+
+def _check_target(path: Path, image: xr.DataArray) -> None:
+    if tuple(image.dims)[-2:] != ("y", "x") or image.ndim > 3:
+        raise GridMismatchError(
+            f"expected an image (band, y, x) or (y, x), found {image.dims}; select one "
+            "date, or transpose"
+        )
+    if not is_text(str(path)):
+        raise WriteError(
+            f"expected a path in UTF-8, found {str(path)!r}; choose another name"
+        )
+    if path.is_dir():
+        raise WriteError(
+            f"expected a file name for the product, found the folder {path}; add a name "
+            "such as fused.tif"
+        )
 
 
 def _compute(stages: list["_Stage"], workers: int | None, progress: Progress) -> None:
@@ -140,7 +180,9 @@ def _compute(stages: list["_Stage"], workers: int | None, progress: Progress) ->
 class _Stage:
     """The hidden folder beside a target, in which its product comes to be."""
 
-    def __init__(self, target: Path, image: xr.DataArray, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self, target: Path, image: xr.DataArray, tags: Mapping[str, str]
+    ) -> None:
         if image.ndim == 2:
             image = image.expand_dims(band=[str(image.name or "b1")])
         if image.chunks is None:
@@ -151,6 +193,7 @@ class _Stage:
         self.tags = {**_tags_of(image), **tags}
         self.job = tokenize(self.image.data.name, self.image.dtype.str, self.tags)
         self.kept: dict[tuple[int, int], str] = {}
+        self.any_valid = False
 
     @classmethod
     @contextlib.contextmanager
@@ -159,11 +202,6 @@ class _Stage:
     ) -> Iterator["_Stage"]:
         """Make or continue the folder, alone; remove it where nothing is to continue."""
         stage = cls(target, image, tags)
-        if target.is_dir():
-            raise WriteError(
-                f"expected a file name for the product, found the folder {target}; add a "
-                "name such as fused.tif"
-            )
         with _writing(target), _alone(stage.folder, target):
             try:
                 stage._continue()
@@ -194,6 +232,7 @@ class _Stage:
 
     def assemble(self) -> Path:
         """Make the COG from the tiles, read it back, and compare."""
+        release_memory()
         assembled, product = self.folder / "assembled.tif", self.folder / "product.tif"
         for path in (assembled, product):
             path.unlink(missing_ok=True)
@@ -228,6 +267,13 @@ class _Stage:
                     window = Window.from_slices(rows, columns)
                     dataset.write(self._read(rows, columns), window=window)
         with _gdal():
+            # Here and not by the COG driver, whose threads take more memory for it the
+            # larger the raster, and no less time.
+            with rasterio.open(assembled, "r+", driver="GTiff") as dataset:
+                dataset.build_overviews(
+                    _overview_factors(height, width),
+                    Resampling.average if floats else Resampling.nearest,
+                )
             rasterio.shutil.copy(
                 assembled,
                 product,
@@ -235,8 +281,7 @@ class _Stage:
                 blocksize=BLOCK,
                 compress="DEFLATE",
                 predictor="YES",
-                overviews="IGNORE_EXISTING",
-                overview_resampling="AVERAGE" if floats else "NEAREST",
+                overviews="FORCE_USE_EXISTING",
                 bigtiff="IF_SAFER",
                 num_threads=str(os.cpu_count() or 1),
             )
@@ -280,7 +325,9 @@ class _Stage:
         )
         spans = [
             overlaps(chunks, span.start, span.stop)
-            for chunks, span in zip(self.image.chunks[-2:], (rows, columns), strict=True)
+            for chunks, span in zip(
+                self.image.chunks[-2:], (rows, columns), strict=True
+            )
         ]
         for row, from_rows, to_rows in spans[0]:
             for column, from_columns, to_columns in spans[1]:
@@ -300,9 +347,14 @@ class _Stage:
                 )
             for (row, column), digest in self.kept.items():
                 window = Window(
-                    sum(widths[:column]), sum(heights[:row]), widths[column], heights[row]
+                    sum(widths[:column]),
+                    sum(heights[:row]),
+                    widths[column],
+                    heights[row],
                 )
-                if _digest(dataset.read(window=window)) != digest:
+                values = dataset.read(window=window)
+                self.any_valid = self.any_valid or bool(np.isfinite(values).any())
+                if _digest(values) != digest:
                     raise WriteError(
                         f"expected the product of {self.target} to read back as computed, "
                         f"found tile {row},{column} different; the disk is full or failing: "
@@ -318,8 +370,14 @@ def _writing(target: Path) -> Iterator[None]:
     except GeofuseError:
         raise
     except (OSError, RasterioError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        todo = "free some space" if full else "choose a folder that exists and is writable"
+        full = getattr(error, "errno", None) in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EFBIG,
+        )
+        todo = (
+            "free some space" if full else "choose a folder that exists and is writable"
+        )
         raise WriteError(
             f"expected to write {target}, found that it cannot be done ({error}); {todo}"
         ) from error
@@ -331,7 +389,10 @@ def _alone(folder: Path, target: Path) -> Iterator[None]:
     while True:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
-        handle = _lock(folder, target)
+        try:
+            handle = _lock(folder, target)
+        except FileNotFoundError:  # a run that has just ended removed it
+            continue
         if handle is None:
             yield
             return
@@ -349,7 +410,8 @@ def _lock(folder: Path, target: Path) -> int | None:
         import fcntl
     except ImportError:  # Windows: no lock, as everywhere in the GDAL world
         return None
-    handle = os.open(folder, os.O_RDONLY)
+    # Never through a link: what lies in the folder will be removed.
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -372,10 +434,18 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _gdal() -> Iterator[None]:
-    options: dict[str, Any] = {"GDAL_CACHEMAX": 64 * 2**20, "GDAL_PAM_ENABLED": "NO"}
-    with rasterio.Env(**options), warnings.catch_warnings():
+    bound_cache()
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+def _overview_factors(height: int, width: int) -> list[int]:
+    """Factors of overviews, until the smallest fits into one block."""
+    factors: list[int] = []
+    while math.ceil(max(height, width) / 2 ** len(factors)) > BLOCK:
+        factors.append(2 ** (len(factors) + 1))
+    return factors
 
 
 def _tags_of(image: xr.DataArray) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from geofuse.errors import ParameterError
 from geofuse.pairs import FusionInputs
+from geofuse.spatiotemporal.coarse_grid import bicubic, block_mean
 from geofuse.spatiotemporal.method import (
     FixedMethod,
     FusionPrediction,
@@ -169,65 +170,6 @@ class BandLine(FixedMethod):
         slope = summary.slope[:, :, None, None]
         intercept = summary.intercept[:, :, None, None]
         return _of_nearest_pair(tile, slope * tile.fine + intercept)
-
-
-def block_mean(image: Any, scale: int) -> Any:
-    """Mean of the valid fine pixels in each coarse pixel; NaN where none is valid.
-
-    Args:
-        image: (…, y, x), y and x multiples of `scale`, starting at a coarse corner.
-        scale: Coarse GSD / fine GSD.
-
-    Returns:
-        (…, y / scale, x / scale).
-    """
-    *lead, rows, columns = image.shape
-    blocks = image.reshape(*lead, rows // scale, scale, columns // scale, scale)
-    valid = jnp.isfinite(blocks)
-    total = jnp.where(valid, blocks, 0.0).sum(axis=(-3, -1))
-    count = valid.sum(axis=(-3, -1))
-    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
-
-
-def bicubic(coarse: Any, scale: int) -> Any:
-    """Interpolate between the centers of coarse pixels, two of them on each side.
-
-    An invalid neighbor counts as equal to the coarse pixel in which the fine pixel lies:
-    nothing spreads from it.
-
-    Args:
-        coarse: (…, row, column), NaN where invalid.
-        scale: Coarse GSD / fine GSD.
-
-    Returns:
-        (…, y, x) of the rows and columns without two on each side.
-    """
-    weights = _cubic_weights(scale)
-    *lead, rows, columns = coarse.shape
-    rows, columns = rows - 4, columns - 4
-    center = coarse[..., 2:-2, 2:-2]
-    result = jnp.zeros((*lead, rows, scale, columns, scale), coarse.dtype)
-    for i in range(5):
-        for j in range(5):
-            neighbor = coarse[..., i : i + rows, j : j + columns]
-            neighbor = jnp.where(jnp.isfinite(neighbor), neighbor, center)
-            # Differences from the center: a constant change is returned exactly.
-            difference = (neighbor - center)[..., :, None, :, None]
-            share = weights[:, i][:, None, None] * weights[:, j][None, None, :]
-            result = result + share * difference
-    result = result + center[..., :, None, :, None]
-    return result.reshape(*lead, rows * scale, columns * scale)
-
-
-def _cubic_weights(scale: int) -> np.ndarray:
-    """Weights of 5 coarse pixels around the own one, for each place inside it."""
-    place = (np.arange(scale) + 0.5) / scale - 0.5
-    distance = np.abs(place[:, None] - np.arange(-2, 3)[None, :])
-    a = -0.5
-    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
-    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
-    return weights.astype(np.float32)
 
 
 def _coarse(inputs: FusionInputs) -> dict[str, Any]:

@@ -41,16 +41,37 @@ class Moments(NamedTuple):
 
 
 def moments(x: np.ndarray, y: np.ndarray) -> Moments:
-    """Moments over the last two axes, of pixels where both x and y are valid."""
+    """Moments over the last two axes, of pixels where both x and y are valid.
+
+    Args:
+        x: (…, y, x), NaN where invalid.
+        y: The same shape; may be `x` itself.
+
+    Returns:
+        Moments of shape (…), float64. Planes are taken one at a time, so that the
+        temporaries are those of one plane.
+    """
+    lead = x.shape[:-2]
+    planes = [_plane_moments(x[place], y[place]) for place in np.ndindex(lead)]
+    return Moments(*(np.reshape(field, lead) for field in zip(*planes, strict=True)))
+
+
+def _plane_moments(x: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
     valid = np.isfinite(x) & np.isfinite(y)
-    count = valid.sum(axis=(-2, -1)).astype(np.float64)
-    safe = np.maximum(count, 1.0)
-    x, y = (np.where(valid, values, 0.0).astype(np.float64) for values in (x, y))
-    mean_x, mean_y = (values.sum(axis=(-2, -1)) / safe for values in (x, y))
-    dx = np.where(valid, x - mean_x[..., None, None], 0.0)
-    dy = np.where(valid, y - mean_y[..., None, None], 0.0)
-    xx, xy, yy = ((a * b).sum(axis=(-2, -1)) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
-    return Moments(count, mean_x, mean_y, xx, xy, yy)
+    count = int(valid.sum())
+    if count == 0:
+        return (0.0,) * len(Moments._fields)
+    dx = x[valid].astype(np.float64)
+    mean_x = float(dx.mean())
+    dx -= mean_x
+    if y is x:
+        xx = float((dx * dx).sum())
+        return count, mean_x, mean_x, xx, xx, xx
+    dy = y[valid].astype(np.float64)
+    mean_y = float(dy.mean())
+    dy -= mean_y
+    xx, xy, yy = (float((a * b).sum()) for a, b in ((dx, dx), (dx, dy), (dy, dy)))
+    return count, mean_x, mean_y, xx, xy, yy
 
 
 def merged(parts: list[Moments]) -> Moments:

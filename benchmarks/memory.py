@@ -1,0 +1,175 @@
+"""Memory of a whole fusion, from raster files to a product, as the raster grows.
+
+    python -m benchmarks.memory [--quick]
+
+STARFM, one band, one pair, radius 10: `open_optical`, `Pair`, `FusionInputs`, `predict`,
+`write_cog`. Each size runs in a fresh process. What is measured is the peak of the resident
+memory of that process (`ru_maxrss`) above what it held when everything was imported and
+nothing done: JAX's start, compilation, threads and GDAL's cache are all in it.
+
+    fuse_rss_ratio = peak above imports at 8192x8192 / the same at 2048x2048
+                     (--quick: 4096x4096 / 1024x1024)
+
+Sixteen times the pixels should take the same memory. The files are drawn block by block
+from one seed, in a process of their own.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SCALE = 16
+BLOCK = 512
+RADIUS = 10
+FINE, COARSE, LATER = "fine.tif", "coarse.tif", "later.tif"
+DATES = ("2021-05-01", "2021-07-01")
+
+
+def make_files(folder: Path, size: int) -> None:
+    """Write a fine file and two coarse ones of `size` by `size` pixels, as int16 DN."""
+    import numpy as np
+    import rasterio
+    from rasterio.windows import Window
+
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": size,
+        "height": size,
+        "count": 1,
+        "dtype": "int16",
+        "crs": "EPSG:32633",
+        "transform": rasterio.Affine(30, 0, 5e5, 0, -30, 5e6),
+        "nodata": -9999,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "zlevel": 1,
+    }
+    rng = np.random.default_rng(0)
+    with (
+        rasterio.open(folder / FINE, "w", **profile) as fine,
+        rasterio.open(folder / COARSE, "w", **profile) as coarse,
+        rasterio.open(folder / LATER, "w", **profile) as later,
+    ):
+        for top in range(0, size, BLOCK):
+            for left in range(0, size, BLOCK):
+                cells = rng.normal(2000, 400, (BLOCK // SCALE,) * 2)
+                change = rng.normal(150, 100, cells.shape)
+                cover = rng.choice(np.int16([-500, 0, 500]), (BLOCK // 4,) * 2)
+                texture = rng.integers(-40, 40, (BLOCK,) * 2, np.int16)
+                images = (
+                    _repeated(cells, SCALE) + _repeated(cover, 4) + texture,
+                    _repeated(cells, SCALE),
+                    _repeated(cells + change, SCALE),
+                )
+                window = Window(left, top, BLOCK, BLOCK)
+                for file, image in zip((fine, coarse, later), images, strict=True):
+                    file.write(image.astype(np.int16), 1, window=window)
+
+
+def fuse_files(folder: Path) -> dict[str, float]:
+    """Fuse the files; tell the memory of this process in MB and the seconds it took."""
+    # Everything that fusion needs is imported before the baseline is taken.
+    import jax  # noqa: F401
+
+    import geofuse as gf
+
+    run = (gf.open_optical, gf.Pair, gf.FusionInputs, gf.STARFM, gf.write_cog)
+    baseline = peak_mb()
+    open_optical, pair, fusion_inputs, starfm, write_cog = run
+    begin = time.perf_counter()
+    fine, coarse, later = (
+        open_optical(folder / name, "gain=1e-4", date=date, bands=["red"])
+        for name, date in zip((FINE, COARSE, LATER), (DATES[0], *DATES), strict=True)
+    )
+    inputs = fusion_inputs([pair(fine, coarse)], later, scale=SCALE)
+    product = starfm(radius=RADIUS).predict(inputs, outputs=("reflectance",))
+    write_cog(product["reflectance"], folder / "fused.tif")
+    return {
+        "baseline_mb": baseline,
+        "peak_mb": peak_mb(),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def peak_mb() -> float:
+    """Peak of the resident memory of this process so far, in MB of 2^20 bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def measure(size: int) -> dict[str, float]:
+    """Peak memory above the imports and seconds for one size, each in a fresh process."""
+    with tempfile.TemporaryDirectory(prefix="geofuse-memory-") as folder:
+        _in_fresh_process("--make", str(size), "--folder", folder)
+        output = _in_fresh_process("--fuse", "--folder", folder)
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Run the benchmark, or a part of it in a process of its own."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="4096 over 1024, no CSV")
+    parser.add_argument("--make", type=int, metavar="SIZE", help=argparse.SUPPRESS)
+    parser.add_argument("--fuse", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.make:
+        make_files(options.folder, options.make)
+    elif options.fuse:
+        print(json.dumps(fuse_files(options.folder)))
+    else:
+        _report(options.quick)
+
+
+def _report(quick: bool) -> None:
+    from benchmarks.record import emit, save
+
+    print(f"STARFM, one band, one pair, radius {RADIUS}: files -> product")
+    print(f"{'size':>6} {'imports MB':>11} {'peak MB':>8} {'above MB':>9} {'seconds':>8}")
+    rows = []
+    for size in (1024, 4096) if quick else (2048, 8192):
+        found = measure(size)
+        above = found["peak_mb"] - found["baseline_mb"]
+        rows.append({"size": size, **found, "above_mb": above})
+        print(
+            f"{size:>6} {found['baseline_mb']:>11.0f} {found['peak_mb']:>8.0f} "
+            f"{above:>9.0f} {found['seconds']:>8.1f}"
+        )
+    if not quick:
+        save("memory", [{k: round(v, 1) for k, v in row.items()} for row in rows])
+    emit(
+        {
+            "fuse_rss_ratio": round(rows[1]["above_mb"] / rows[0]["above_mb"], 3),
+            "sizes": [row["size"] for row in rows],
+            "above_imports_mb": [round(row["above_mb"], 1) for row in rows],
+            "seconds": [round(row["seconds"], 1) for row in rows],
+        }
+    )
+
+
+def _in_fresh_process(*arguments: str) -> str:
+    """Run a part of this module in a process of its own; its stdout."""
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+def _repeated(cells: Any, times: int) -> Any:
+    return cells.repeat(times, axis=0).repeat(times, axis=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""How a benchmark tells its result: a table to read, a CSV to keep, a last line of JSON.
+
+Every row of a CSV says from what commit, with which versions and on what class of machine
+it comes, so that a figure in the README can be traced and repeated.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Parse what all benchmarks take: `--quick`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller, within three minutes on two cores"
+    )
+    return parser.parse_args()
+
+
+def origin() -> dict[str, str]:
+    """Commit, versions and class of machine of a run."""
+    versions = [
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("jax", "numpy", "dask", "xarray", "rasterio")
+    ]
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": ", ".join(versions),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU",
+    }
+
+
+def save(name: str, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Path:
+    """Write rows, with their origin, to `benchmarks/results/NAME.csv`."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.csv"
+    pd.DataFrame(rows).assign(**origin()).to_csv(path, index=False)
+    return path
+
+
+def emit(result: Mapping[str, Any]) -> None:
+    """Print the result as the last line of stdout: one JSON object."""
+    print(json.dumps(dict(result)), flush=True)
+
+
+def _commit() -> str:
+    """The short commit, with a plus where tracked files differ from it."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Measure: how near is a prediction to the truth?"""

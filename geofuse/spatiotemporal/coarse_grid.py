@@ -1,0 +1,178 @@
+"""From the fine grid to the coarse one and back.
+
+A tile of a method that works on the coarse grid starts and ends at corners of coarse
+pixels, so that its windows fold into blocks:
+
+    fine grid  ──block_mean──>  coarse grid  ──local_line, …──>  coarse grid
+        ^                                                            │
+        └───────── painted (constant in a coarse pixel) ─────────────┤
+        └───────── bicubic (between their centers) ──────────────────┘
+
+Every sum is written out in one order, so that a coarse pixel gets the same bits in every
+tile.
+"""
+
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+#: A constant image still varies by this fraction of its level: rounding of float32.
+ROUNDING = 2e-6
+
+
+def block_mean(image: Any, scale: int) -> Any:
+    """Mean of the valid fine pixels in each coarse pixel; NaN where none is valid.
+
+    Args:
+        image: (…, y, x), y and x multiples of `scale`, starting at a coarse corner.
+        scale: Coarse GSD / fine GSD.
+
+    Returns:
+        (…, y / scale, x / scale).
+    """
+    *lead, rows, columns = image.shape
+    blocks = image.reshape(*lead, rows // scale, scale, columns // scale, scale)
+    valid = jnp.isfinite(blocks)
+    total = jnp.where(valid, blocks, 0.0).sum(axis=(-3, -1))
+    count = valid.sum(axis=(-3, -1))
+    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+
+def painted(coarse: Any, scale: int) -> Any:
+    """Give every fine pixel the value of the coarse pixel in which it lies.
+
+    Args:
+        coarse: (…, row, column).
+        scale: Coarse GSD / fine GSD.
+
+    Returns:
+        (…, row * scale, column * scale).
+    """
+    *lead, rows, columns = coarse.shape
+    shape = (*lead, rows, scale, columns, scale)
+    blocks = jnp.broadcast_to(coarse[..., :, None, :, None], shape)
+    return blocks.reshape(*lead, rows * scale, columns * scale)
+
+
+def bicubic(coarse: Any, scale: int) -> Any:
+    """Interpolate between the centers of coarse pixels, two of them on each side.
+
+    An invalid neighbor counts as equal to the coarse pixel in which the fine pixel lies:
+    nothing spreads from it.
+
+    Args:
+        coarse: (…, row, column), NaN where invalid.
+        scale: Coarse GSD / fine GSD.
+
+    Returns:
+        (…, y, x) of the rows and columns without two on each side.
+    """
+    weights = _cubic_weights(scale)
+    *lead, rows, columns = coarse.shape
+    rows, columns = rows - 4, columns - 4
+    center = coarse[..., 2:-2, 2:-2]
+    result = jnp.zeros((*lead, rows, scale, columns, scale), coarse.dtype)
+    for i in range(5):
+        for j in range(5):
+            neighbor = coarse[..., i : i + rows, j : j + columns]
+            neighbor = jnp.where(jnp.isfinite(neighbor), neighbor, center)
+            # Differences from the center: a constant change is returned exactly.
+            difference = (neighbor - center)[..., :, None, :, None]
+            share = weights[:, i][:, None, None] * weights[:, j][None, None, :]
+            result = result + share * difference
+    result = result + center[..., :, None, :, None]
+    return result.reshape(*lead, rows * scale, columns * scale)
+
+
+class LocalLine(NamedTuple):
+    """The line from x to y around each coarse pixel: mean_y + slope (x - mean_x).
+
+    Attributes:
+        slope: Its slope; 1 where x is constant in the window.
+        mean_x: Mean of x in the window.
+        mean_y: Mean of y in the window.
+        variance: Variance of y about the line, squared units, unbiased where the window
+            has more than two valid coarse pixels; 0 where it has one.
+        count: Number of valid coarse pixels in the window.
+    """
+
+    slope: Float[Array, "*lead row column"]
+    mean_x: Float[Array, "*lead row column"]
+    mean_y: Float[Array, "*lead row column"]
+    variance: Float[Array, "*lead row column"]
+    count: Float[Array, "*lead row column"]
+
+    def of(self, x: Any) -> Any:
+        """The line's value at x, which has the shape of the fields.
+
+        The `where` keeps the product apart from the sum: compilers round the two once or
+        twice, as the tile's width suits.
+        """
+        rise = self.slope * (x - self.mean_x)
+        return jnp.where(jnp.isfinite(rise), rise, jnp.nan) + self.mean_y
+
+
+def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
+    """Least-squares line from x to y in the window around each coarse pixel.
+
+    Args:
+        x: (…, row, column), NaN where invalid.
+        y: Likewise; only coarse pixels where both are valid count.
+        radius: Half the side of the window, center excluded, in coarse pixels.
+
+    Returns:
+        Arrays without `radius` coarse pixels on each side; NaN where the window has no
+        valid coarse pixel.
+    """
+    rows, columns = (size - 2 * radius for size in x.shape[-2:])
+    side = range(2 * radius + 1)
+
+    def around(image: Any) -> list[Any]:
+        return [image[..., i : i + rows, j : j + columns] for i in side for j in side]
+
+    valid = jnp.isfinite(x) & jnp.isfinite(y)
+    x, y = jnp.where(valid, x, 0.0), jnp.where(valid, y, 0.0)
+    count = reduce(add, around(valid.astype(jnp.float32)))
+    safe = jnp.maximum(count, 1.0)
+    mean_x, mean_y = reduce(add, around(x)) / safe, reduce(add, around(y)) / safe
+
+    def product(a: Any, mean_a: Any, b: Any, mean_b: Any) -> Any:
+        # Sums about the mean (temperatures in kelvin), each term behind a `where`.
+        terms = zip(around(valid), around(a), around(b), strict=True)
+        return reduce(
+            add, [jnp.where(v, (p - mean_a) * (q - mean_b), 0.0) for v, p, q in terms]
+        )
+
+    xx = product(x, mean_x, x, mean_x)
+    xy = product(x, mean_x, y, mean_y)
+    level = jnp.abs(mean_x) * ROUNDING
+    flat = xx <= safe * jnp.where(level > 0, level * level, 0.0)
+    slope = jnp.where(flat, 1.0, xy / jnp.where(flat, 1.0, xx))
+    off = [
+        jnp.where(v, (q - mean_y) - jnp.where(v, slope * (p - mean_x), 0.0), 0.0)
+        for v, p, q in zip(around(valid), around(x), around(y), strict=True)
+    ]
+    squares = reduce(add, [jnp.where(d != 0, d * d, 0.0) for d in off])
+    some = count > 0
+    return LocalLine(
+        *(
+            jnp.where(some, value, jnp.nan)
+            for value in (slope, mean_x, mean_y, squares / jnp.maximum(count - 2.0, 1.0))
+        ),
+        count=count,
+    )
+
+
+def _cubic_weights(scale: int) -> np.ndarray:
+    """Weights of 5 coarse pixels around the own one, for each place inside it."""
+    place = (np.arange(scale) + 0.5) / scale - 0.5
+    distance = np.abs(place[:, None] - np.arange(-2, 3)[None, :])
+    a = -0.5
+    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    weights = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+    return weights.astype(np.float32)

@@ -1,0 +1,174 @@
+"""Kernel regression over a neighborhood: what STARFM and attention share.
+
+    mean(i) = sum_k sum_j w_k(i, j) c_k(j) / sum_k sum_j w_k(i, j)
+
+c_k(j) is what neighbor j of pair k would predict, w its weight at the center i. STARFM
+writes the weight down; a network learns it: exp(query_i . key_j) is local attention.
+Swapping one function for the other is the whole difference.
+
+      columns unrolled         One loop step is one row of the window. Its columns are
+    ┌─┬─┬─┬─┬─┐                views of the same rows, shifted by one pixel each, which
+    ├─┼─┼─┼─┼─┤ <- rows: one   XLA fuses into one pass over the image. Windows are
+    ├─┼─┼i┼─┼─┤    loop step   never gathered: memory does not grow with the radius.
+    ├─┼─┼─┼─┼─┤    each
+    └─┴─┴─┴─┴─┘
+
+Neighbors are added one after the other, in reading order, each by `sum + w * c`: the
+result at a pixel is the same bits wherever in a tile, and in whatever tile, it lies.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial, reduce
+from itertools import pairwise
+from operator import add
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Complex, Float, Int
+
+
+class Offset(NamedTuple):
+    """Where a neighbor lies, seen from the center.
+
+    Attributes:
+        dy: Rows down, from -radius to radius; known only inside the loop (an array).
+        dx: Columns to the right, from -radius to radius; known when tracing.
+    """
+
+    dy: Int[Array, ""]
+    dx: int
+
+
+class KernelRegression(NamedTuple):
+    """Weighted moments of the candidates around each pixel.
+
+    Attributes:
+        mean: Weighted mean of the candidates; NaN where no neighbor has weight.
+        variance: Their weighted variance, squared units; NaN likewise.
+        neighbors: Number of neighbors, over all pairs, with positive weight.
+        weight: Sum of the weights of each pair; 0 where it has none.
+    """
+
+    mean: Float[Array, "y x"]
+    variance: Float[Array, "y x"]
+    neighbors: Int[Array, "y x"]
+    weight: Float[Array, "pair y x"]
+
+
+#: Two real sums in one complex number: see `_moments`.
+Sums = Complex[Array, "y x"]
+
+#: Most columns of the window to unroll in one loop step: with more of them the compiler
+#: no longer vectorizes, and is 6 times slower.
+UNROLLED = 31
+
+#: (maps at the center, maps at the neighbor, offset) -> weight (y x), not negative.
+Weight = Callable[[Any, Any, Offset], Float[Array, "y x"]]
+
+
+def kernel_regression(
+    weight: Weight,
+    maps: Any,
+    candidates: Float[Array, "pair rows columns"],
+    *,
+    radius: int,
+    shift: Float[Array, ""],
+) -> KernelRegression:
+    """Weighted mean and variance of the candidates in the window around each pixel.
+
+    Args:
+        weight: The kernel. It is given the maps at the centers and at the neighbors
+            (for one pair, both without the halo) and the offset between them. It must
+            be finite, and exactly 0 where the neighbor is invalid: keep that in a map,
+            as an infinite distance or a bias of minus infinity, and it costs nothing.
+        maps: Whatever the kernel looks at: a pytree of arrays (pair, …, rows, columns)
+            without NaN, and of numbers of a whole pair (pair,), which stay as they are.
+        candidates: What each neighbor would predict; where it is invalid, anything.
+        radius: Half the side of the window, center excluded, in pixels. The result has
+            `radius` pixels less than the candidates on each side.
+        shift: A typical candidate, such as the scene's mean. Sums are taken about it,
+            so that the variance does not cancel in float32 (temperatures in kelvin).
+
+    Returns:
+        The moments, in the unit of the candidates. What is not used is not computed,
+        under `jax.jit`.
+    """
+    # The double where, first half: no NaN enters the sums. A weight of 0 is the second.
+    safe = jnp.where(jnp.isfinite(candidates), candidates - shift, 0.0)
+    moments = lax.map(
+        lambda pair: _moments(weight, pair[0], pair[1], radius), (maps, safe)
+    )
+    # The pairs' sums are added in their order, for the same bits at every tile size.
+    first, second = (reduce(add, moment) for moment in moments)
+    weight_sum, neighbors = first.imag, second.imag
+    some = weight_sum > 0
+    total = jnp.where(some, weight_sum, 1.0)
+    mean = first.real / total
+    # Not `a - mean * mean`: compilers round that once or twice, as suits the width of
+    # the tile.
+    square = second.real / total
+    root = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    variance = jnp.maximum((root - jnp.abs(mean)) * (root + jnp.abs(mean)), 0.0)
+    return KernelRegression(
+        mean=jnp.where(some, mean + shift, jnp.nan),
+        variance=jnp.where(some, variance, jnp.nan),
+        neighbors=neighbors.astype(jnp.int32),
+        weight=moments[0].imag,
+    )
+
+
+def _moments(
+    weight: Weight, maps: Any, candidates: Float[Array, "rows columns"], radius: int
+) -> tuple[Sums, Sums]:
+    """Sums over the window of one pair: (sum w c, sum w) and (sum w c c, neighbors).
+
+    Two real sums ride in one complex number: XLA for CPU fuses a loop into one result,
+    and would compute the weights again for each further one.
+    """
+    rows, columns = (size - 2 * radius for size in candidates.shape)
+
+    def rows_from(row: Any, tree: Any) -> Any:
+        return _windowed(
+            lambda a: lax.dynamic_slice_in_dim(a, row, rows, axis=-2), tree
+        )
+
+    def columns_from(column: int, tree: Any) -> Any:
+        return _windowed(lambda a: a[..., column : column + columns], tree)
+
+    center = columns_from(radius, rows_from(radius, maps))
+
+    def add_row(
+        columns_of_window: range, row: Int[Array, ""], sums: tuple[Sums, Sums]
+    ) -> tuple[Sums, Sums]:
+        first, second = sums
+        strip = rows_from(row, (maps, candidates))
+        for column in columns_of_window:
+            neighbor, candidate = columns_from(column, strip)
+            w = weight(center, neighbor, Offset(row - radius, column - radius))
+            first = first + lax.complex(w * candidate, w)
+            one = (w > 0).astype(w.dtype)
+            second = second + lax.complex(w * candidate * candidate, one)
+        return first, second
+
+    zero = jnp.zeros((rows, columns), jnp.complex64)
+    sums = (zero, zero)
+    for part in _parts(2 * radius + 1):
+        # Learning a kernel must not keep the weights of every row for the backward pass.
+        step = jax.checkpoint(partial(add_row, part))
+        sums = lax.fori_loop(0, 2 * radius + 1, step, sums)
+    return sums
+
+
+def _parts(columns: int) -> list[range]:
+    """The columns of a window in equal parts of at most `UNROLLED`."""
+    count = math.ceil(columns / UNROLLED)
+    bounds = [columns * part // count for part in range(count + 1)]
+    return [range(start, stop) for start, stop in pairwise(bounds)]
+
+
+def _windowed(window: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply a window to the images of a pytree and leave its numbers alone."""
+    return jax.tree.map(lambda array: array if array.ndim < 2 else window(array), tree)
