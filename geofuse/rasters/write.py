@@ -477,6 +477,6 @@ def _tile_name(path: Path) -> tuple[tuple[int, int], str] | None:
 
 
 def _is_whole(path: Path, digest: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, EOFError):
         return _digest(np.load(path, allow_pickle=False)) == digest
     return False

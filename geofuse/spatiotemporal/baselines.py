@@ -90,7 +90,7 @@ class CoarseChange(FixedMethod):
 
     @override
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
-        change = tile.coarse - tile.coarse_base
+        change = tile.coarse[None] - tile.coarse_base
         if tile.scale is None:
             return _of_nearest_pair(tile, tile.fine + change)
         halo = self.trim(tile.scale.value)

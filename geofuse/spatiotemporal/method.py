@@ -266,7 +266,7 @@ def valid_pairs(tile: FusionTile) -> Any:
         Bool (pair, band, y, x).
     """
     here = jnp.isfinite(tile.fine) & jnp.isfinite(tile.coarse_base)
-    return here & jnp.isfinite(tile.coarse)
+    return here & jnp.isfinite(tile.coarse)[None]
 
 
 def trimmed(array: Any, halo: int) -> Any:
