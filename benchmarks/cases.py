@@ -91,7 +91,9 @@ def _cia(folder: Path) -> Iterator[NamedCase]:
     case = FusionCase(
         FusionInputs([pairs[first], pairs[last]], coarse[middle]), fine[middle]
     )
-    yield NamedCase(f"cia {first[5:]} {last[5:]} > {middle[5:]}", "cia", case, real=True)
+    yield NamedCase(
+        f"cia {first[5:]} {last[5:]} > {middle[5:]}", "cia", case, real=True
+    )
 
 
 def _lgc(folder: Path) -> Iterator[NamedCase]:

@@ -49,7 +49,9 @@ def methods_for(site: str) -> dict[str, FusionMethod]:
         if isinstance(method, STARFM):
             method = dataclasses.replace(method, radius=RADIUS[site])
         chosen[name] = method
-    chosen["starfm rules=usda"] = STARFM(radius=RADIUS[site], rules="usda", classes=40, noise=0.05)
+    chosen["starfm rules=usda"] = STARFM(
+        radius=RADIUS[site], rules="usda", classes=40, noise=0.05
+    )
     chosen["starfm rules=paper"] = STARFM(
         radius=RADIUS[site], rules="paper", classes=4, noise=0.05
     )
@@ -62,7 +64,9 @@ def methods_for(site: str) -> dict[str, FusionMethod]:
 def compare(named: NamedCase) -> Iterator[dict[str, Any]]:
     """Score all methods on one case, on the pixels valid in all of them."""
     inputs, reference = named.case.inputs, named.case.reference
-    if inputs.scale is None:  # CIA: smooth on the fine grid, MODIS of about 460 m on 50 m
+    if (
+        inputs.scale is None
+    ):  # CIA: smooth on the fine grid, MODIS of about 460 m on 50 m
         inputs = type(inputs)(inputs.pairs, inputs.coarse, scale=10)
     predictions, seconds = {}, {}
     for name, method in methods_for(named.site).items():

@@ -135,7 +135,9 @@ def _report(quick: bool) -> None:
     from benchmarks.record import emit, save
 
     print(f"STARFM, one band, one pair, radius {RADIUS}: files -> product")
-    print(f"{'size':>6} {'imports MB':>11} {'peak MB':>8} {'above MB':>9} {'seconds':>8}")
+    print(
+        f"{'size':>6} {'imports MB':>11} {'peak MB':>8} {'above MB':>9} {'seconds':>8}"
+    )
     rows = []
     for size in (1024, 4096) if quick else (2048, 8192):
         found = measure(size)

@@ -25,7 +25,9 @@ def arguments(description: str | None) -> argparse.Namespace:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="smaller, within three minutes on two cores"
+        "--quick",
+        action="store_true",
+        help="smaller, within three minutes on two cores",
     )
     return parser.parse_args()
 

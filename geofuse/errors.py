@@ -1,8 +1,8 @@
 """Every error and warning that geofuse raises on purpose.
 
-A message says what was expected, what was found, and what to do. The command line prints
-it as one line and exits with `exit_code`; Python users catch `GeofuseError` or one of
-its kinds.
+A message says what was expected, what was found, and what to do. The command line
+prints it as one line and exits with `exit_code`; Python users catch `GeofuseError` or
+one of its kinds.
 """
 
 import difflib
@@ -32,7 +32,7 @@ class CRSMismatchError(GridMismatchError):
 
 
 class BandMismatchError(GeofuseError):
-    """Images do not have the same bands, or an image lacks a band that was asked for."""
+    """Images have other bands, or an image lacks a band that was asked for."""
 
 
 class DateMismatchError(GeofuseError):

@@ -1,4 +1,4 @@
-"""The fine and coarse images of spatiotemporal fusion, checked when they are put together.
+"""The fine and coarse images of spatiotemporal fusion, checked when put together.
 
 base dates        fine  F1         F3        a *pair* is a fine and a coarse image
                   coarse C1   C2   C3        of one date; the *inputs* are the pairs
@@ -7,6 +7,7 @@ prediction date             ↑                and C2; the *case* adds the true 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Pair:
     coarse: xr.DataArray
 
     def __post_init__(self) -> None:
+        """Check that the two agree."""
         fine, coarse = (
             check_image(self.fine, "fine"),
             check_image(self.coarse, "coarse"),
@@ -93,6 +95,7 @@ class FusionInputs:
         scale: int | None = None,
         offset: tuple[int, int] | None = None,
     ) -> None:
+        """Check that all agree."""
         pairs = tuple(sorted(pairs, key=lambda pair: pair.date))
         if not pairs:
             raise TooFewPairsError(
@@ -100,10 +103,11 @@ class FusionInputs:
                 "give FusionInputs a list of geofuse.Pair"
             )
         coarse = check_image(coarse, "coarse image of the prediction date")
-        for earlier, later in zip(pairs, pairs[1:], strict=False):
+        for earlier, later in pairwise(pairs):
             if earlier.date == later.date:
                 raise DateMismatchError(
-                    f"expected one pair a date, found two on {later.date}; leave one out"
+                    f"expected one pair a date, found two on {later.date}; leave one "
+                    "out"
                 )
             _agreeing(
                 later.fine, pairs[0].fine, (f"the pair of {later.date}", "others")
@@ -118,8 +122,8 @@ class FusionInputs:
             offset = coarse.attrs.get("coarse_offset") if offset is None else offset
         if scale is not None and (scale != int(scale) or scale < 2):
             raise ParameterError(
-                f"expected scale = coarse GSD / fine GSD, a whole number above 1, found "
-                f"{scale}; 16 is usual for MODIS and Landsat"
+                "expected scale = coarse GSD / fine GSD, a whole number above 1, "
+                f"found {scale}; 16 is usual for MODIS and Landsat"
             )
         object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "coarse", coarse)
@@ -174,14 +178,15 @@ class FusionCase:
     reference: xr.DataArray
 
     def __post_init__(self) -> None:
+        """Check that the reference fits the inputs."""
         reference = check_image(self.reference, "reference")
         coarse = self.inputs.coarse
         reference = _agreeing(reference, coarse, ("reference", "inputs"))
         object.__setattr__(self, "reference", reference)
         if day_of(reference) != self.inputs.date:
             raise DateMismatchError(
-                f"expected a reference of the prediction date {self.inputs.date}, found "
-                f"{day_of(reference)}; take the fine image of that day"
+                f"expected a reference of the prediction date {self.inputs.date}, "
+                f"found {day_of(reference)}; take the fine image of that day"
             )
 
 
@@ -269,8 +274,8 @@ def _check_nesting(coarse: xr.DataArray, pairs: Sequence[Pair]) -> None:
     ]
     if len(set(found)) > 1:
         raise GridMismatchError(
-            "expected coarse images with the same pixels on the fine grid, found scale and "
-            f"offset {sorted(set(found))}; align all of them with the same scale"
+            "expected coarse images with the same pixels on the fine grid, found scale "
+            f"and offset {sorted(set(found))}; align all of them with the same scale"
         )
 
 

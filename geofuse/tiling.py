@@ -308,22 +308,27 @@ def stream_tiles(
     side = min(math.isqrt(2 * _threads(workers) - 1) + 1, math.isqrt(budget // tile_bytes))
     side = max(side, 1)
     compute = _computer(arrays, workers)
-    for row in range(0, len(heights), side):
-        for column in range(0, len(widths), side):
-            wanted = [
-                (i, j)
-                for i in range(row, min(row + side, len(heights)))
-                for j in range(column, min(column + side, len(widths)))
-                if not skip(i, j)
-            ]
-            if not wanted:
-                continue
-            for (i, j), block in zip(wanted, compute(wanted), strict=True):
-                window = (
-                    slice(int(tops[i]), int(tops[i + 1])),
-                    slice(int(lefts[j]), int(lefts[j + 1])),
-                )
-                yield StreamedTile(i, j, window, block)
+    places = [
+        [
+            (i, j)
+            for i in range(row, min(row + side, len(heights)))
+            for j in range(column, min(column + side, len(widths)))
+            if not skip(i, j)
+        ]
+        for row in range(0, len(heights), side)
+        for column in range(0, len(widths), side)
+    ]
+    squares = [square for square in places if square]
+    # The first tile alone: a function that has to be compiled is compiled once, and not
+    # by every thread at the same time.
+    batches = [squares[0][:1], squares[0][1:], *squares[1:]] if squares else []
+    for batch in batches:
+        for (i, j), block in zip(batch, compute(batch), strict=True):
+            window = (
+                slice(int(tops[i]), int(tops[i + 1])),
+                slice(int(lefts[j]), int(lefts[j + 1])),
+            )
+            yield StreamedTile(i, j, window, block)
 
 
 def release_memory() -> None:
@@ -542,6 +547,8 @@ def _computer(
         release_memory()
 
     def compute(places: list[tuple[int, int]]) -> list[Arrays]:
+        if not places:
+            return []
         keys = [
             [(array.name, *(0,) * (array.ndim - 2), *place) for array in arrays.values()]
             for place in places

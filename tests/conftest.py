@@ -4,6 +4,7 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -66,3 +67,82 @@ def real_data():
     if not folder or not Path(folder).is_dir():
         pytest.skip("GEOFUSE_DATA names no folder of real scenes")
     return Path(folder)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Files of two pairs and of a coarse image in between."""
+
+    folder: Path
+    dates = ("2021-05-01", "2021-09-01")
+    at = "2021-07-01"
+    sensors = ("--fine-sensor", "gain=1e-4,nodata=0", "--coarse-sensor", "gain=1e-4")
+
+    def fine(self, date):
+        return str(self.folder / f"fine_{date}.tif")
+
+    def coarse(self, date):
+        return str(self.folder / f"coarse_{date}.tif")
+
+    def pair(self, date):
+        return ["--pair", self.fine(date), self.coarse(date), date]
+
+    def command(self, method, out, *more, dates=dates):
+        """The words after `geofuse` that make the product of a method."""
+        words = ["fuse", method, "--at", self.coarse(self.at), self.at, "-o", str(out)]
+        for date in dates:
+            words += self.pair(date)
+        return [*words, *self.sensors, "--bands", "red,nir", *more]
+
+
+def write_scene(folder, rows=96, columns=128):
+    """A scene of two bands, coarse pixels of 16 fine ones, with some nodata."""
+    rng = np.random.default_rng(5)
+    scale = 16
+    tall, wide = -(-rows // scale), -(-columns // scale)
+    base = rng.integers(500, 4000, (2, rows, columns))
+    for number, date in enumerate((*Scene.dates, Scene.at)):
+        coarse = rng.integers(500, 4000, (2, tall, wide))
+        files = {"coarse": coarse}
+        if date in Scene.dates:
+            fine = base + 300 * number
+            fine[:, 5 + 20 * number : 15 + 20 * number, 30:50] = 0
+            files["fine"] = fine
+        for kind, values in files.items():
+            transform = GRID * Affine.scale(scale if kind == "coarse" else 1)
+            with rasterio.open(
+                folder / f"{kind}_{date}.tif",
+                "w",
+                driver="GTiff",
+                crs="EPSG:32633",
+                transform=transform,
+                count=2,
+                height=values.shape[1],
+                width=values.shape[2],
+                dtype="uint16",
+            ) as dataset:
+                dataset.write(values.astype("uint16"))
+                dataset.descriptions = ("red", "nir")
+    return Scene(folder)
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory):
+    """Files of a small scene; tests write elsewhere."""
+    return write_scene(tmp_path_factory.mktemp("scene"))
+
+
+@pytest.fixture
+def geofuse_command(capfd):
+    """A function that runs the command line: exit code, stdout, stderr."""
+    from geofuse.cli import main
+
+    def run(*words):
+        capfd.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capfd.readouterr())
+
+    return run

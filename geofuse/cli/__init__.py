@@ -1,8 +1,8 @@
 """The command line: `geofuse COMMAND`, one thin file a command.
 
-Nothing heavy is imported before a command runs, so that `--help` is instant. A mistake of
-the user ends in one line on stderr and exit code 2, a failing disk in 1, another run at
-the same product in 75, Ctrl-C in 130.
+Nothing heavy is imported before a command runs, so that `--help` is instant. A mistake
+of the user ends in one line on stderr and exit code 2, a failing disk in 1, another run
+at the same product in 75, Ctrl-C in 130.
 """
 
 import argparse
@@ -24,11 +24,12 @@ COMMANDS = {
     "demo": demo,
 }
 
-# Drivers that follow what a file says about other files and hosts. In a process of our own
-# they are not even registered; reading a raster names the drivers it allows all the same.
+# Drivers that follow what a file says about other files and hosts. In a process of our
+# own they are not even registered; reading a raster names the drivers it allows all the
+# same.
 _UNUSED_DRIVERS = (
-    "VRT GTI WMS WMTS WCS OGCAPI STACIT STACTA HTTP PLMOSAIC PLSCENES DAAS EEDA EEDAI NGW "
-    "netCDF HDF4 HDF4Image HDF5 HDF5Image BAG Zarr PDF GPKG MBTiles Rasterlite "
+    "VRT GTI WMS WMTS WCS OGCAPI STACIT STACTA HTTP PLMOSAIC PLSCENES DAAS EEDA EEDAI "
+    "NGW netCDF HDF4 HDF4Image HDF5 HDF5Image BAG Zarr PDF GPKG MBTiles Rasterlite "
     "PostGISRaster DERIVED SENTINEL2 KMLSUPEROVERLAY"
 )
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(words)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return int(options.run(options))
+            code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except GeofuseError as error:
         _say(str(error))
         return error.exit_code
@@ -50,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("stopped; give the same command again to continue")
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # What is left to print goes nowhere, or Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except MemoryError:
         _say(

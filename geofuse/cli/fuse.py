@@ -1,10 +1,11 @@
-"""Predict the fine image of another date from files.
+r"""Predict the fine image of another date from files.
 
-  geofuse fuse starfm --pair LANDSAT.tif MODIS.tif 2021-05-01 --at MODIS2.tif 2021-07-01 \\
-      --fine-sensor landsat-c2l2 --coarse-sensor modis-mod09a1 -o fused.tif
+  geofuse fuse starfm --pair LANDSAT.tif MODIS.tif 2021-05-01 \
+      --at MODIS2.tif 2021-07-01 --fine-sensor landsat-c2l2 \
+      --coarse-sensor modis-mod09a1 -o fused.tif
 
-The coarse files may lie in any grid and CRS; they are put on the grid of the fine file. A
-run that was stopped continues when the same command is given again.
+The coarse files may lie in any grid and CRS; they are put on the grid of the fine file.
+A run that was stopped continues when the same command is given again.
 """
 
 import argparse
@@ -105,8 +106,8 @@ def run(options: argparse.Namespace) -> int:
     method = method_from(options.method, options.set)
     if options.uncertainty and not method.states_uncertainty:
         raise ParameterError(
-            f"expected a method that states its uncertainty, found {options.method}; leave "
-            "out --uncertainty, or choose another method"
+            f"expected a method that states its uncertainty, found {options.method}; "
+            "leave out --uncertainty, or choose another method"
         )
     _check_outputs(options)
     inputs = open_inputs(options)
@@ -225,9 +226,9 @@ def products(
         )
         images[quality] = images[quality].assign_coords(band=names)
         images[quality].attrs = {
-            "long_name": "pair: number of the pair with the most weight, by date, 0 for "
-            "none; similar: similar pixels, least over the bands; filled: 1 where a pair "
-            "was invalid and others stood in"
+            "long_name": "pair: number of the pair with the most weight, by date, 0 "
+            "for none; similar: similar pixels, least over the bands; filled: 1 where "
+            "a pair was invalid and others stood in"
         }
     return images
 
@@ -241,7 +242,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
     for path in written:
         if os.path.realpath(path) in map(os.path.realpath, read):
             raise ParameterError(
-                f"expected an output that is no input, found {path}; choose another name"
+                f"expected an output that is no input, found {path}; choose another "
+                "name"
             )
     if len({os.path.realpath(path) for path in written}) < len(written):
         raise ParameterError(

@@ -55,11 +55,13 @@ def method_from(name: str, settings: list[str]) -> Any:
         field, equals, text = setting.partition("=")
         if not equals:
             raise ParameterError(
-                f"expected --set field=value, found {setting!r}; for example --set radius=15"
+                f"expected --set field=value, found {setting!r}; for example --set "
+                "radius=15"
             )
         if field not in known:
             raise UnknownNameError(
-                f"expected a field of {name}, found {field!r}; {did_you_mean(field, known)}"
+                f"expected a field of {name}, found {field!r}; "
+                f"{did_you_mean(field, known)}"
             )
         values[field] = _value(text.strip(), kinds[field], field)
     return method(**values)
@@ -67,10 +69,16 @@ def method_from(name: str, settings: list[str]) -> Any:
 
 def _value(text: str, kind: Any, field: str) -> Any:
     """A field's value from text, by the type that the dataclass declares."""
-    from geofuse.errors import ParameterError
+    from geofuse.errors import ParameterError, did_you_mean
 
     if typing.get_origin(kind) is typing.Literal:
-        return text  # the method itself knows its words
+        words = typing.get_args(kind)
+        if text not in words:
+            raise ParameterError(
+                f"expected {_kind(kind)} for {field}, found {text!r}; "
+                f"{did_you_mean(text, words)}"
+            )
+        return text
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if type(None) in kinds and text.lower() in ("none", ""):
         return None

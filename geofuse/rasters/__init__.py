@@ -1,0 +1,1 @@
+"""Raster files in, raster files out: images on grids."""

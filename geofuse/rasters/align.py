@@ -1,15 +1,15 @@
 """One grid for all: put a coarse image on the fine grid, exactly, and lazily.
 
-Coarse pixels that nest in the fine grid are repeated, which changes no value. Others (MODIS
-in its sinusoidal grid, 463 m, on a UTM grid of 30 m) pass through a *nested* coarse grid
-of `scale` fine pixels first:
+Coarse pixels that nest in the fine grid are repeated, which changes no value. Others
+(MODIS in its sinusoidal grid, 463 m, on a UTM grid of 30 m) pass through a *nested*
+coarse grid of `scale` fine pixels first:
 
     sinusoidal 463 m  --area mean-->  480 m on the fine grid's CRS  --repeat-->  30 m
 
-so that a coarse pixel is always a whole number of fine ones. The nested grid is anchored
-to the CRS, not to the image: clipping an image does not move it. Resampling is GDAL's with
-its approximate transformer off (by default that misplaces MODIS by 14 m), in blocks that
-are fixed by the grid: lazy and eager results are equal bit for bit.
+so that a coarse pixel is always a whole number of fine ones. The nested grid is
+anchored to the CRS, not to the image: clipping an image does not move it. Resampling is
+GDAL's with its approximate transformer off (by default that misplaces MODIS by 14 m),
+in blocks that are fixed by the grid: lazy and eager results are equal bit for bit.
 """
 
 import math
@@ -38,7 +38,6 @@ from geofuse.errors import (
 from geofuse.rasters.grid import (
     TOLERANCE,
     coordinates,
-    crs_name,
     describe,
     grid_of,
     same_crs,
@@ -48,8 +47,8 @@ from geofuse.rasters.grid import (
 #: Side of the blocks that are resampled at once, in pixels of the result.
 BLOCK = 512
 
-#: Largest error of GDAL's approximate transformer, in source pixels: half a millimeter for
-#: MODIS. (rasterio 1.4 takes an exact 0 for an error of its own.)
+#: Largest error of GDAL's approximate transformer, in source pixels: half a millimeter
+#: for MODIS. (rasterio 1.4 takes an exact 0 for an error of its own.)
 TRANSFORM_ERROR = 1e-6
 
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average", "mode")
@@ -79,11 +78,11 @@ def align(
     Args:
         image: The image to move, lazy or not.
         like: An image on the wanted grid.
-        scale: Coarse GSD / fine GSD of the result: the image passes through a grid whose
-            pixels are `scale` fine pixels. None where the image has the same pixels or
-            nests in the fine grid already, or to resample straight onto it.
-        resampling: nearest, bilinear, cubic, average or mode. By default `average` where
-            pixels become larger, else `bilinear`.
+        scale: Coarse GSD / fine GSD of the result: the image passes through a grid
+            whose pixels are `scale` fine pixels. None where the image has the same
+            pixels or nests in the fine grid already, or to resample straight onto it.
+        resampling: nearest, bilinear, cubic, average or mode. By default `average`
+            where pixels become larger, else `bilinear`.
 
     Returns:
         The image (band, y, x) on the grid of `like`, NaN outside its own extent. Its
@@ -98,8 +97,8 @@ def align(
     """
     if scale is not None and (scale != int(scale) or scale < 2):
         raise ParameterError(
-            f"expected scale = coarse GSD / fine GSD, a whole number above 1, found {scale}; "
-            "MODIS on Landsat is 16"
+            "expected scale = coarse GSD / fine GSD, a whole number above 1, found "
+            f"{scale}; MODIS on Landsat is 16"
         )
     if resampling is not None and resampling not in RESAMPLINGS:
         raise UnknownNameError(
@@ -123,8 +122,9 @@ def align(
     nesting = nesting_of(source, target)
     if nesting is None and source.crs is None:
         raise GridMismatchError(
-            f"expected images without CRS on one grid, or nested, found {describe(source)} "
-            f"and {describe(target)}; give both a CRS, or cut them to one grid"
+            "expected images without CRS on one grid, or nested, found "
+            f"{describe(source)} and {describe(target)}; give both a CRS, or cut them "
+            "to one grid"
         )
     if nesting is not None and scale in (None, nesting.scale):
         coarse = _coarse_grid(source, target, nesting)
@@ -150,8 +150,8 @@ def scale_between(coarse: xr.DataArray, fine: xr.DataArray) -> int | None:
     """Coarse GSD / fine GSD from the grids of two images, as a whole number.
 
     Rounded up where the GSD are no multiples: a nested pixel is never smaller than the
-    one that was measured (463 m on 30 m gives 16). None where the coarse image is on the
-    fine grid, or is not coarser.
+    one that was measured (463 m on 30 m gives 16). None where the coarse image is on
+    the fine grid, or is not coarser.
     """
     source, target = grid_of(coarse), grid_of(fine)
     nesting = nesting_of(source, target) if same_crs(source, target) else None
@@ -231,7 +231,7 @@ def find_replication(image: xr.DataArray, *, sample: int = 1024) -> Nesting | No
 def _placed(
     data: da.Array, image: xr.DataArray, grid: GeoBox, nesting: Nesting | None
 ) -> xr.DataArray:
-    """The moved pixels with the target's coordinates and the image's own date and bands."""
+    """The moved pixels on the target's grid, with the image's own date and bands."""
     kept = {
         name: coordinate
         for name, coordinate in image.coords.items()
@@ -273,7 +273,7 @@ def _coarse_grid(source: GeoBox | None, target: GeoBox, nesting: Nesting) -> Geo
 
 
 def _window(data: da.Array, source: GeoBox, wanted: GeoBox) -> da.Array:
-    """The pixels of `wanted` from an image on a grid of the same pixels; NaN outside."""
+    """The pixels of `wanted` from an image with the same pixels; NaN outside."""
     left, top = (round(v) for v in ~source.affine * (wanted.affine.c, wanted.affine.f))
     for axis, first, count in ((-2, top, wanted.shape[0]), (-1, left, wanted.shape[1])):
         size = data.shape[axis]
@@ -295,8 +295,9 @@ def _repeat(coarse: da.Array, nesting: Nesting, target: GeoBox) -> da.Array:
     block = max(1, BLOCK // scale)
     coarse = coarse.rechunk({-1: block, -2: block})
     lead = coarse.chunks[:-2]
-    fine = coarse.map_blocks(
+    fine = da.map_blocks(
         _repeat_block,
+        coarse,
         scale,
         dtype=coarse.dtype,
         chunks=(
@@ -309,7 +310,7 @@ def _repeat(coarse: da.Array, nesting: Nesting, target: GeoBox) -> da.Array:
     return fine[..., top : top + rows, left : left + columns]
 
 
-def _repeat_block(block: np.ndarray, scale: int) -> np.ndarray:
+def _repeat_block(block: Any, scale: int) -> Any:
     return block.repeat(scale, axis=-2).repeat(scale, axis=-1)
 
 
@@ -323,18 +324,23 @@ def _pixel_area(source: GeoBox, target: GeoBox) -> float:
         source.affine * (middle[0] + dx, middle[1] + dy)
         for dx, dy in ((0, 0), (1, 0), (0, 1))
     ]
-    transformer = Transformer.from_crs(source.crs.proj, target.crs.proj, always_xy=True)
+    transformer = _transformer(source.crs, target.crs)
     (x0, y0), (x1, y1), (x2, y2) = (
         transformer.transform(*corner) for corner in corners
     )
     return float(abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)))
 
 
+def _transformer(source: Any, target: Any) -> Transformer:
+    return Transformer.from_crs(source.proj, target.proj, always_xy=True)
+
+
 def _check_overlap(source: GeoBox, target: GeoBox, image: xr.DataArray) -> None:
     if _source_window(source, target, margin=0) is None:
         raise GridMismatchError(
-            f"expected images of one place, found {describe(source)} and {describe(target)}, "
-            "which do not meet; check that both files are of the same area"
+            f"expected images of one place, found {describe(source)} and "
+            f"{describe(target)}, which do not meet; check that both files are of the "
+            "same area"
         )
 
 
@@ -348,10 +354,7 @@ def _source_window(
     a = target.affine
     points = (a.c + x * a.a + y * a.b, a.f + x * a.d + y * a.e)
     if source.crs is not None and not same_crs(source, target):
-        transformer = Transformer.from_crs(
-            target.crs.proj, source.crs.proj, always_xy=True
-        )
-        points = transformer.transform(*points)
+        points = _transformer(target.crs, source.crs).transform(*points)
     inverse = ~source.affine
     column = inverse.c + points[0] * inverse.a + points[1] * inverse.b
     row = inverse.f + points[0] * inverse.d + points[1] * inverse.e
@@ -384,7 +387,7 @@ def _resample(
     lead = data.shape[:-2]
     starts = [range(0, size, block) for size in target.shape]
     layer: dict[Any, Any] = {}
-    parts: list[da.Array] = []
+    parts: list[Any] = []
     for i, top in enumerate(starts[0]):
         for j, left in enumerate(starts[1]):
             piece = target[

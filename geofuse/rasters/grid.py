@@ -51,13 +51,13 @@ def grid_of(image: xr.DataArray | xr.Dataset) -> GeoBox:
 
 
 def place(data: Any, grid: GeoBox, *, coords: dict[str, Any] | None = None) -> Any:
-    """Make a DataArray of an array on a grid; leading axis `band` where it has three."""
+    """Make a DataArray of an array (y, x) or (band, y, x) on a grid."""
     dims = ("band", "y", "x")[-data.ndim :]
     return xr.DataArray(data, dims=dims, coords={**(coords or {}), **coordinates(grid)})
 
 
 def coordinates(grid: GeoBox) -> dict[str, Any]:
-    """Pixel-center coordinates and `spatial_ref` of a grid, as CF and rioxarray have it.
+    """Pixel-center coordinates and `spatial_ref` of a grid, as in CF and rioxarray.
 
     A grid without a CRS keeps its transform in `spatial_ref` all the same.
     """
@@ -154,8 +154,8 @@ def _axis(
     if step == 0 or np.abs(np.diff(values) - step).max() > TOLERANCE * abs(step):
         raise GridMismatchError(
             f"expected evenly spaced pixel centers along {name!r}, found steps from "
-            f"{np.diff(values).min():g} to {np.diff(values).max():g}; put the image on a "
-            "regular grid first"
+            f"{np.diff(values).min():g} to {np.diff(values).max():g}; put the image on "
+            "a regular grid first"
         )
     if stored is not None and abs(stored - step) * len(values) < TOLERANCE * abs(step):
         step = stored

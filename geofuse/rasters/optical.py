@@ -1,4 +1,4 @@
-"""Open optical files as calibrated images: DN become reflectance, nodata becomes NaN."""
+"""Open optical files as images: DN become reflectance, nodata becomes NaN."""
 
 import datetime
 import math
@@ -36,7 +36,7 @@ def open_optical(
     bbox: Sequence[float] | None = None,
     bbox_crs: str | None = None,
     geometry: Any = None,
-    chunks: int = 512,
+    chunks: int = 256,
 ) -> xr.DataArray:
     """Open a raster file as an image, lazily: nothing is read until it is computed.
 
@@ -46,7 +46,7 @@ def open_optical(
             takes gain and offset that the file states, else 1 and 0.
         date: Day of the image, ISO: `2021-07-01`.
         bands: Common names of the bands wanted, in the order wanted; None for all. For
-            the generic sensor, names for the file's bands, which otherwise are b1, b2, …
+            the generic sensor, names for the file's bands, otherwise b1, b2, …
         bbox: Part to open: left, bottom, right, top. Pixels that it touches are kept.
         bbox_crs: CRS of `bbox`; by default that of the file.
         geometry: Part to open: a GeoJSON-like mapping or an object with
@@ -70,7 +70,7 @@ def open_optical(
     day = parse_date(date)
     if chunks < 1:
         raise ParameterError(
-            f"expected chunks of at least 1 pixel, found {chunks}; 512 is usual"
+            f"expected chunks of at least 1 pixel, found {chunks}; 256 is usual"
         )
     if bbox_crs is not None and bbox is None:
         raise ParameterError(
@@ -129,6 +129,7 @@ def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:
     Raises:
         DateMismatchError: It is not an ISO date of a day.
     """
+    day: Any
     try:
         if isinstance(date, str):
             day = np.datetime64(datetime.date.fromisoformat(date.strip()[:10]))
@@ -137,7 +138,7 @@ def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:
             if "-" not in date:
                 raise ValueError
         else:
-            day = np.datetime64(date, "D")
+            day = np.asarray(date, "datetime64[D]")[()]
     except (ValueError, TypeError):
         day = np.datetime64("NaT")
     if np.isnat(day):
@@ -207,8 +208,8 @@ def _clip(
             raise GridMismatchError(
                 f"expected a box that meets {file.path}, which reaches from "
                 f"({bounds.left:.10g}, {bounds.bottom:.10g}) to ({bounds.right:.10g}, "
-                f"{bounds.top:.10g}) in {crs_name(grid)}, found {tuple(bbox)}; give left "
-                "bottom right top, and its CRS if it is another one"
+                f"{bounds.top:.10g}) in {crs_name(grid)}, found {tuple(bbox)}; give "
+                "left bottom right top, and its CRS if it is another one"
             )
         spans.append(slice(first, last))
     return spans[0], spans[1]
@@ -218,8 +219,8 @@ def _box(bbox: Sequence[float]) -> tuple[float, float, float, float]:
     values = [float(value) for value in bbox]
     if len(values) != 4 or not (values[0] < values[2] and values[1] < values[3]):
         raise ParameterError(
-            f"expected a box as left, bottom, right, top, found {tuple(bbox)}; left must "
-            "be less than right, and bottom less than top"
+            f"expected a box as left, bottom, right, top, found {tuple(bbox)}; left "
+            "must be less than right, and bottom less than top"
         )
     return values[0], values[1], values[2], values[3]
 

@@ -13,7 +13,7 @@ A sensor is a row of a table. Yours takes three lines:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from geofuse.errors import (
     BandMismatchError,
@@ -44,7 +44,8 @@ class Sensor:
     Args:
         name: Its name on the command line.
         bands: Bands in the order of the product; empty: b1, b2, … as the file has them.
-        gain: Physical value per DN; None takes the file's own scale (1 where it has none).
+        gain: Physical value per DN; None takes the file's own scale (1 where it has
+            none).
         offset: Physical value at DN 0; None takes the file's own offset.
         nodata: DN that means "no measurement", beside the one that the file states.
         gsd: Ground sampling distance in meters; None if it varies.
@@ -60,12 +61,13 @@ class Sensor:
     title: str = ""
 
     def __post_init__(self) -> None:
+        """Refuse a gain or offset that makes no sense."""
         for field in ("gain", "offset"):
             value = getattr(self, field)
             if value is not None and not math.isfinite(value):
                 raise ParameterError(
-                    f"expected a finite {field}, found {value}; reflectance = gain * DN "
-                    "+ offset"
+                    f"expected a finite {field}, found {value}; reflectance = gain * "
+                    "DN + offset"
                 )
         if self.gain == 0:
             raise ParameterError(
@@ -193,7 +195,8 @@ MODIS_MCD43A4 = Sensor(
     offset=0.0,
     nodata=32767,
     gsd=463.3127,
-    title="MODIS MCD43A4 nadir BRDF-adjusted reflectance; its date is the 9th of 16 days",
+    title="MODIS MCD43A4 nadir BRDF-adjusted reflectance; its date is the 9th of 16 "
+    "days",
 )
 HLS_L30 = Sensor(
     "hls-l30",
@@ -256,7 +259,7 @@ def sensor_of(text: str | Sensor) -> Sensor:
                 f"{did_you_mean(text, SENSORS)}"
             )
         return SENSORS[text]
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     for part in text.split(","):
         name, _, number = (piece.strip() for piece in part.partition("="))
         if name not in ("gain", "offset", "nodata"):
@@ -284,8 +287,8 @@ def select_bands(
     """Find which band of a file is which.
 
     A file tells its bands by their descriptions (common name, or the product's code),
-    else by having exactly the sensor's bands, else by having exactly the wanted ones, in
-    that order. For the generic sensor bands are b1, b2, …, and `wanted` names them.
+    else by having exactly the sensor's bands, else by having exactly the wanted ones,
+    in that order. For the generic sensor bands are b1, b2, …, and `wanted` names them.
 
     Args:
         sensor: What wrote the file.
@@ -319,7 +322,7 @@ def select_bands(
             f"expected {len(wanted)} bands {wanted}, found {count} in {path}; name all "
             f"{count} in the order of the file, or choose from {', '.join(numbered)}"
         )
-    indexes = {}
+    indexes: dict[str, int] = {}
     for band in sensor.bands:
         for text in (band.name, band.code):
             if _plain(text) in described:
@@ -328,9 +331,9 @@ def select_bands(
         names = sensor.band_names if count == len(sensor.bands) else wanted
         if names is None or len(names) != count:
             raise BandMismatchError(
-                f"expected bands of {sensor.name} ({', '.join(sensor.band_names)}), found "
-                f"{count} bands without known names in {path}; name them in the order of "
-                "the file with bands=[…], or --bands"
+                f"expected bands of {sensor.name} ({', '.join(sensor.band_names)}), "
+                f"found {count} bands without known names in {path}; name them in the "
+                "order of the file with bands=[…], or --bands"
             )
         indexes = {name: index for index, name in enumerate(names)}
     if wanted is None:

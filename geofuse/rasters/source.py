@@ -1,12 +1,12 @@
 """Windows of a raster file, read when asked: the only place that opens one for reading.
 
 A raster file is not to be trusted. GDAL, left to itself, follows what a file says about
-other files and hosts; so only plain local files are opened, with the drivers named here,
-without side files, and with the block size checked before the first read. A block that
-is missing or cut off would read as zeros or fail hours later: it is refused at the door.
+other files and hosts; so only plain local files are opened, with the drivers named
+here, without side files, and with the block size checked before the first read. A block
+that is missing or cut off would read as zeros or fail hours later: it is refused at the
+door.
 """
 
-import math
 import os
 import threading
 import warnings
@@ -44,9 +44,10 @@ _OPTIONS = {
     "GDAL_HTTP_TIMEOUT": "30",
 }
 
-#: Bytes of decoded blocks that GDAL keeps for a process, unless `GDAL_CACHEMAX` is set in
-#: the environment: what is read here is whole chunks, each about once. Raise it for files
-#: in strips as wide as the raster, which are decoded again for every chunk of a row.
+#: Bytes of decoded blocks that GDAL keeps for a process, unless `GDAL_CACHEMAX` is set
+#: in the environment: what is read here is whole chunks, each about once. Raise it for
+#: files in strips as wide as the raster, which are decoded again for every chunk of a
+#: row.
 CACHE_BYTES = 8 * 2**20
 
 
@@ -108,8 +109,8 @@ def inspect(path: str | os.PathLike[str]) -> RasterFile:
             return _described(dataset, local, driver)
     except (RasterioError, ValueError) as error:  # a CRS or a text that makes no sense
         raise RasterReadError(
-            f"expected a raster that can be read, found {local}, which says what makes no "
-            f"sense ({_first_line(error)}); fetch it again"
+            f"expected a raster that can be read, found {local}, which says what makes "
+            f"no sense ({_first_line(error)}); fetch it again"
         ) from error
 
 
@@ -186,15 +187,15 @@ class RasterSource:
         try:
             if _signature(self.file.path) != self.file.signature:
                 raise TileReadError(
-                    f"expected {self.file.path} as it was when opened, found it changed; "
-                    "open it again"
+                    f"expected {self.file.path} as it was when opened, found it "
+                    "changed; open it again"
                 )
             with _environment(self.file.driver):
                 dn = _handle(self.file).read(self.indexes[band] + 1, window=window)
         except (RasterioError, OSError) as error:
             raise TileReadError(
-                f"expected rows {window.row_off} to {window.row_off + window.height} and "
-                f"columns {window.col_off} to {window.col_off + window.width} of "
+                f"expected rows {window.row_off} to {window.row_off + window.height} "
+                f"and columns {window.col_off} to {window.col_off + window.width} of "
                 f"{self.file.path}, found that they cannot be read "
                 f"({_first_line(error)}); the file is damaged: fetch it again"
             ) from error
@@ -275,9 +276,9 @@ def _driver_of(path: str) -> str:
         except RasterReadError as error:
             failure = failure or error
     raise RasterReadError(
-        f"expected a raster that {', '.join(DRIVERS)} or ENVI (with its .hdr) can read, "
-        f"found {path}, which is none or is damaged ({_first_line(failure)}); convert it "
-        "to GeoTIFF, or fetch it again"
+        f"expected a raster that {', '.join(DRIVERS)} or ENVI (with its .hdr) can "
+        f"read, found {path}, which is none or is damaged ({_first_line(failure)}); "
+        "convert it to GeoTIFF, or fetch it again"
     )
 
 
@@ -345,9 +346,9 @@ def _check_pixels(dataset: Any, path: str) -> None:
     if size > MAX_BLOCK_BYTES or dataset.count > MAX_BANDS:
         raise RasterReadError(
             f"expected blocks of at most {MAX_BLOCK_BYTES // 2**20} MB and {MAX_BANDS} "
-            f"bands, found blocks of {columns}x{rows} pixels with {size / 2**20:.0f} MB "
-            f"and {dataset.count} bands in {path}; tile the file: gdal_translate -co "
-            "TILED=YES"
+            f"bands, found blocks of {columns}x{rows} pixels with {size / 2**20:.0f} "
+            f"MB and {dataset.count} bands in {path}; tile the file: gdal_translate "
+            "-co TILED=YES"
         )
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         raise RasterReadError(

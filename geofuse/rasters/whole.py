@@ -1,7 +1,7 @@
 """Whether a raster file is all there.
 
-GDAL reads what is missing from a file as zeros, or fails only when it comes to that place,
-hours later. So it is looked for when a file is opened, without reading a pixel:
+GDAL reads what is missing from a file as zeros, or fails only when it comes to that
+place, hours later. So it is looked for when a file is opened, without reading a pixel:
 
     GeoTIFF     every block has a place, and ends before the file does
     ENVI        the file is as long as its header says
@@ -50,8 +50,8 @@ def _check_tiff(dataset: Any, path: str) -> None:
     bands = (1,) if one_plane else dataset.indexes
     if across * down * len(bands) > MAX_BLOCKS:
         raise RasterReadError(
-            f"expected at most {MAX_BLOCKS} blocks, found {across * down * len(bands)} in "
-            f"{path}; write it with larger ones: gdal_translate -co TILED=YES"
+            f"expected at most {MAX_BLOCKS} blocks, found {across * down * len(bands)} "
+            f"in {path}; write it with larger ones: gdal_translate -co TILED=YES"
         )
     for band in bands:
         filled = dataset.nodatavals[band - 1] is not None

@@ -1,14 +1,14 @@
 """Write products to Cloud-Optimized GeoTIFF: tile by tile, whole or not at all.
 
     tiles ──> .OUT.tif.geofuse/  one file a tile, named by its digest   (resumable)
-          ──> assembled.tif ──> product.tif (COG, with overviews), read back and compared
+          ──> assembled.tif ──> product.tif (COG, with overviews), read back, compared
           ──> OUT.tif          one atomic rename
 
-GDAL writes in place, says nothing of a full disk in some cases, leaves a file that opens
-and reads as zeros when it is killed, and may delete what a hostile file at the target
-points at. So it never sees the target: a product appears there complete and verified, or
-what stood there before still stands. A run that was stopped continues from its tiles when
-the same work is asked for again.
+GDAL writes in place, says nothing of a full disk in some cases, leaves a file that
+opens and reads as zeros when it is killed, and may delete what a hostile file at the
+target points at. So it never sees the target: a product appears there complete and
+verified, or what stood there before still stands. A run that was stopped continues from
+its tiles when the same work is asked for again.
 """
 
 import contextlib
@@ -113,8 +113,8 @@ def write_cogs(
     targets = {Path(os.path.abspath(path)): image for path, image in images.items()}
     if not targets or len(targets) != len(images):
         raise ParameterError(
-            f"expected one path for each image, found {[str(path) for path in images]}; "
-            "give each its own"
+            "expected one path for each image, found "
+            f"{[str(path) for path in images]}; give each its own"
         )
     first = next(iter(targets.values()))
     for path, image in targets.items():
@@ -152,8 +152,8 @@ def _check_target(path: Path, image: xr.DataArray) -> None:
         )
     if path.is_dir():
         raise WriteError(
-            f"expected a file name for the product, found the folder {path}; add a name "
-            "such as fused.tif"
+            f"expected a file name for the product, found the folder {path}; add a "
+            "name such as fused.tif"
         )
 
 
@@ -184,11 +184,14 @@ class _Stage:
         self, target: Path, image: xr.DataArray, tags: Mapping[str, str]
     ) -> None:
         if image.ndim == 2:
-            image = image.expand_dims(band=[str(image.name or "b1")])
+            image = image.expand_dims(
+                band=["b1" if image.name is None else str(image.name)]
+            )
         if image.chunks is None:
             image = image.chunk({"band": -1, "y": BLOCK, "x": BLOCK})
         self.target = target
         self.image = image.chunk({"band": -1})
+        self.sizes: tuple[tuple[int, ...], ...] = self.image.data.chunks[-2:]
         self.folder = target.parent / f".{target.name}.geofuse"
         self.tags = {**_tags_of(image), **tags}
         self.job = tokenize(self.image.data.name, self.image.dtype.str, self.tags)
@@ -200,22 +203,23 @@ class _Stage:
     def open(
         cls, target: Path, image: xr.DataArray, tags: Mapping[str, str]
     ) -> Iterator["_Stage"]:
-        """Make or continue the folder, alone; remove it where nothing is to continue."""
+        """Make or continue the folder, alone; remove it when nothing can continue."""
         stage = cls(target, image, tags)
         with _writing(target), _alone(stage.folder, target):
             try:
                 stage._continue()
                 yield stage
             except (GeofuseError, OSError, RasterioError):
-                # What was asked cannot be done: nothing stays behind. After a kill, Ctrl-C
-                # or an error of ours the tiles stay, and the same work continues.
+                # What was asked cannot be done: nothing stays behind. After a kill,
+                # Ctrl-C or an error of ours the tiles stay, and the same work
+                # continues.
                 shutil.rmtree(stage.folder, ignore_errors=True)
                 raise
             shutil.rmtree(stage.folder, ignore_errors=True)
 
     def tiles(self) -> list[tuple[int, int]]:
         """Rows and columns of all tiles, in reading order."""
-        rows, columns = (len(self.image.chunks[axis]) for axis in (-2, -1))
+        rows, columns = map(len, self.sizes)
         return [(row, column) for row in range(rows) for column in range(columns)]
 
     def keep(self, row: int, column: int, values: np.ndarray) -> None:
@@ -325,9 +329,7 @@ class _Stage:
         )
         spans = [
             overlaps(chunks, span.start, span.stop)
-            for chunks, span in zip(
-                self.image.chunks[-2:], (rows, columns), strict=True
-            )
+            for chunks, span in zip(self.sizes, (rows, columns), strict=True)
         ]
         for row, from_rows, to_rows in spans[0]:
             for column, from_columns, to_columns in spans[1]:
@@ -338,12 +340,13 @@ class _Stage:
 
     def _verify(self, product: Path) -> None:
         """Compare every pixel of the written file with what was computed."""
-        heights, widths = self.image.chunks[-2:]
+        heights, widths = self.sizes
         with _gdal(), rasterio.open(product, driver="GTiff") as dataset:
             if max(dataset.shape) > BLOCK and not dataset.overviews(1):
                 raise WriteError(
-                    f"expected overviews in the product of {self.target}, found none; this "
-                    "build of GDAL cannot write COG: install rasterio from its wheels"
+                    f"expected overviews in the product of {self.target}, found none; "
+                    "this build of GDAL cannot write COG: install rasterio from its "
+                    "wheels"
                 )
             for (row, column), digest in self.kept.items():
                 window = Window(
@@ -356,9 +359,9 @@ class _Stage:
                 self.any_valid = self.any_valid or bool(np.isfinite(values).any())
                 if _digest(values) != digest:
                     raise WriteError(
-                        f"expected the product of {self.target} to read back as computed, "
-                        f"found tile {row},{column} different; the disk is full or failing: "
-                        "free space and try again"
+                        f"expected the product of {self.target} to read back as "
+                        f"computed, found tile {row},{column} different; the disk is "
+                        "full or failing: free space and try again"
                     )
 
 
@@ -379,7 +382,8 @@ def _writing(target: Path) -> Iterator[None]:
             "free some space" if full else "choose a folder that exists and is writable"
         )
         raise WriteError(
-            f"expected to write {target}, found that it cannot be done ({error}); {todo}"
+            f"expected to write {target}, found that it cannot be done ({error}); "
+            f"{todo}"
         ) from error
 
 
@@ -417,8 +421,8 @@ def _lock(folder: Path, target: Path) -> int | None:
     except BlockingIOError:
         os.close(handle)
         raise LockedError(
-            f"expected to be alone in writing {target}, found another run at it; wait for "
-            "it to end, or choose another output"
+            f"expected to be alone in writing {target}, found another run at it; wait "
+            "for it to end, or choose another output"
         ) from None
     return handle
 
@@ -463,7 +467,9 @@ def _tags_of(image: xr.DataArray) -> dict[str, str]:
 
 
 def _digest(values: np.ndarray) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(values), digest_size=16).hexdigest()
+    return hashlib.blake2b(
+        np.ascontiguousarray(values).data, digest_size=16
+    ).hexdigest()
 
 
 def _tile_name(path: Path) -> tuple[tuple[int, int], str] | None:

@@ -30,7 +30,7 @@ from geofuse.spatiotemporal.method import (
     trimmed,
     valid_pairs,
 )
-from geofuse.spatiotemporal.scene import merged, moments, stacked
+from geofuse.spatiotemporal.scene import Moments, change_moments, images_of, merged
 from geofuse.tiling import reduce_tiles
 
 
@@ -155,15 +155,8 @@ class BandLine(FixedMethod):
 
     @override
     def summarize(self, inputs: FusionInputs) -> Delayed:
-        def scan(arrays: dict[str, np.ndarray], _: Any) -> Any:
-            base = stacked(arrays, "coarse", inputs)
-            return moments(base, np.broadcast_to(arrays["coarse"], base.shape))
-
-        def combine(parts: list[Any]) -> LineSummary:
-            slope, intercept = merged(parts).line()
-            return LineSummary(slope.astype(np.float32), intercept.astype(np.float32))
-
-        return reduce_tiles(scan, _coarse(inputs), combine, token="BandLine")
+        images = images_of(inputs, "coarse")
+        return reduce_tiles(change_moments, images, _lines, token="BandLine")
 
     @override
     def predict_tile(self, tile: FusionTile, summary: LineSummary) -> FusionPrediction:
@@ -172,8 +165,9 @@ class BandLine(FixedMethod):
         return _of_nearest_pair(tile, slope * tile.fine + intercept)
 
 
-def _coarse(inputs: FusionInputs) -> dict[str, Any]:
-    return {k: v for k, v in inputs.rasters().items() if k.startswith("coarse")}
+def _lines(parts: list[Moments]) -> LineSummary:
+    slope, intercept = merged(parts).line()
+    return LineSummary(slope.astype(np.float32), intercept.astype(np.float32))
 
 
 def _of_nearest_pair(tile: FusionTile, predictions: Any) -> FusionPrediction:
@@ -202,5 +196,7 @@ def _around(lags: Any) -> tuple[Any, Any]:
     other_side = (lags > 0) != (lags[nearest] > 0)
     others = jnp.where(jnp.arange(len(lags)) == nearest, jnp.inf, distance)
     across = jnp.where(other_side, others, jnp.inf)
-    second = jnp.where(jnp.isfinite(across).any(), jnp.argmin(across), jnp.argmin(others))
+    second = jnp.where(
+        jnp.isfinite(across).any(), jnp.argmin(across), jnp.argmin(others)
+    )
     return nearest, second

@@ -38,8 +38,8 @@ def block_mean(image: Any, scale: int) -> Any:
     blocks = image.reshape(*lead, rows // scale, scale, columns // scale, scale)
     valid = jnp.isfinite(blocks)
     total = jnp.where(valid, blocks, 0.0).sum(axis=(-3, -1))
-    count = valid.sum(axis=(-3, -1))
-    return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+    count = valid.astype(image.dtype).sum(axis=(-3, -1))
+    return jnp.where(count > 0, total / jnp.maximum(count, 1.0), jnp.nan)
 
 
 def painted(coarse: Any, scale: int) -> Any:
@@ -83,6 +83,7 @@ def bicubic(coarse: Any, scale: int) -> Any:
             # Differences from the center: a constant change is returned exactly.
             difference = (neighbor - center)[..., :, None, :, None]
             share = weights[:, i][:, None, None] * weights[:, j][None, None, :]
+            share = share.reshape((1,) * (difference.ndim - 3) + share.shape)
             result = result + share * difference
     result = result + center[..., :, None, :, None]
     return result.reshape(*lead, rows * scale, columns * scale)
@@ -161,7 +162,12 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
     return LocalLine(
         *(
             jnp.where(some, value, jnp.nan)
-            for value in (slope, mean_x, mean_y, squares / jnp.maximum(count - 2.0, 1.0))
+            for value in (
+                slope,
+                mean_x,
+                mean_y,
+                squares / jnp.maximum(count - 2.0, 1.0),
+            )
         ),
         count=count,
     )

@@ -72,7 +72,9 @@ def estimate(
     threads = workers or os.cpu_count() or 1
     bands = len(inputs.bands)
     held = window**2 * images * bands * 4 * _COPIES * threads
-    disk = sum(math.prod(v.shape) * v.dtype.itemsize for v in product.data_vars.values())
+    disk = sum(
+        math.prod(v.shape) * v.dtype.itemsize for v in product.data_vars.values()
+    )
     return Estimate(tiles, seconds, held, 2 * disk)
 
 

@@ -314,6 +314,8 @@ def _predict(
         else:
             value = getattr(prediction, name)
             missing = jnp.asarray(jnp.nan if OUTPUTS[name][0] else 0, value.dtype)
-            value = jnp.where(predicted if OUTPUTS[name][0] else everywhere, value, missing)
+            value = jnp.where(
+                predicted if OUTPUTS[name][0] else everywhere, value, missing
+            )
         results[name] = value.astype(OUTPUTS[name][1])
     return results

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from geofuse.pairs import FusionInputs
 
@@ -93,6 +94,25 @@ def merged(parts: list[Moments]) -> Moments:
     return total
 
 
-def stacked(arrays: Mapping[str, Any], kind: str, inputs: FusionInputs) -> np.ndarray:
-    """The windows of all pairs' `fine` or `coarse` images, as (pair, band, y, x)."""
-    return np.stack([arrays[f"{kind}_{number}"] for number in range(len(inputs.pairs))])
+def images_of(inputs: FusionInputs, kind: str) -> dict[str, xr.DataArray]:
+    """The images by name, for a scan of the `fine` or of the `coarse` ones alone."""
+    return {k: v for k, v in inputs.rasters().items() if k.startswith(kind)}
+
+
+# Functions of a scan stand in a module, so that they travel to other processes by name.
+def fine_moments(arrays: Mapping[str, Any], _: Any) -> Moments:
+    """Moments (pair, band) of the pairs' fine images in a window."""
+    fine = _stacked(arrays, "fine")
+    return moments(fine, fine)
+
+
+def change_moments(arrays: Mapping[str, Any], _: Any) -> Moments:
+    """Joint moments (pair, band) of the coarse base images and the coarse image."""
+    base = _stacked(arrays, "coarse")
+    return moments(base, np.broadcast_to(arrays["coarse"], base.shape))
+
+
+def _stacked(arrays: Mapping[str, Any], kind: str) -> np.ndarray:
+    """The windows of all pairs' images of one kind, as (pair, band, y, x)."""
+    count = sum(name.startswith(f"{kind}_") for name in arrays)
+    return np.stack([arrays[f"{kind}_{number}"] for number in range(count)])

@@ -57,7 +57,7 @@ from geofuse.spatiotemporal.method import (
     FusionPrediction,
     FusionTile,
 )
-from geofuse.spatiotemporal.scene import Moments, merged, moments, stacked
+from geofuse.spatiotemporal.scene import Moments, fine_moments, images_of, merged
 from geofuse.tiling import reduce_tiles
 
 #: One digital number of the C program, 1e-4 of reflectance, as a fraction of the band's
@@ -148,16 +148,8 @@ class STARFM(FixedMethod):
 
     @override
     def summarize(self, inputs: FusionInputs) -> Delayed:
-        def scan(arrays: dict[str, np.ndarray], _: Any) -> Moments:
-            fine = stacked(arrays, "fine", inputs)
-            return moments(fine, fine)
-
-        fine_images = {
-            name: image
-            for name, image in inputs.rasters().items()
-            if name.startswith("fine_")
-        }
-        return reduce_tiles(scan, fine_images, _summary, token="STARFM")
+        images = images_of(inputs, "fine")
+        return reduce_tiles(fine_moments, images, _summary, token="STARFM")
 
     @override
     def predict_tile(

@@ -72,7 +72,8 @@ def of_coordinates():
     return modis_like(np.stack([x - corner[0], y - corner[1]])), corner
 
 
-# --- places -----------------------------------------------------------------------------
+# --- places
+# -----------------------------------------------------------------------------
 
 
 def test_bilinear_resampling_misplaces_no_pixel_by_a_decimeter():
@@ -105,14 +106,15 @@ def test_a_nested_pixel_takes_the_source_pixel_that_its_center_lies_in():
 
 
 def test_area_means_are_not_displaced_on_the_whole():
-    # A mean of whole source pixels is the mean of their centers, not of the area that the
-    # nested pixel covers: a tenth of a pixel at most, and to all sides alike.
+    # A mean of whole source pixels is the mean of their centers, not of the area that
+    # the nested pixel covers: a tenth of a pixel at most, and to all sides alike.
     errors = errors_of_nested_pixels(None)
     assert np.abs(errors).max() < MODIS / 10
     assert np.abs(errors.mean(axis=(1, 2))).max() < 2
 
 
-# --- lazy -------------------------------------------------------------------------------
+# --- lazy
+# -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [{"scale": 16}, {"resampling": "cubic"}])
@@ -131,7 +133,9 @@ def test_a_part_computed_alone_is_the_part_of_the_whole(options, monkeypatch):
     monkeypatch.setattr("geofuse.rasters.align.BLOCK", 64)
     moved = align(modis_like(), like=fine_image(), **options)
     whole = moved.values
-    np.testing.assert_array_equal(moved[:, 50:90, 130:131].values, whole[:, 50:90, 130:131])
+    np.testing.assert_array_equal(
+        moved[:, 50:90, 130:131].values, whole[:, 50:90, 130:131]
+    )
 
 
 def test_nothing_is_computed_before_it_is_asked_for():
@@ -139,7 +143,9 @@ def test_nothing_is_computed_before_it_is_asked_for():
         raise AssertionError("computed")
 
     coarse = modis_like()
-    coarse = coarse.copy(data=coarse.data.map_blocks(fail, dtype="f4", meta=coarse.data._meta))
+    coarse = coarse.copy(
+        data=coarse.data.map_blocks(fail, dtype="f4", meta=coarse.data._meta)
+    )
     moved = align(coarse, like=fine_image(), scale=16)
     with pytest.raises(AssertionError, match="computed"):
         moved.values  # noqa: B018
@@ -156,7 +162,8 @@ def test_date_bands_and_crs_are_those_that_they_should_be():
     check_same_grid(moved, fine, names=("moved", "fine"))
 
 
-# --- nested grids -----------------------------------------------------------------------
+# --- nested grids
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (2, 3), (-5, 1), (3, -7)])
@@ -168,7 +175,7 @@ def test_nested_coarse_pixels_are_repeated_exactly(top, left):
     moved = align(image(values, corner), like=fine)
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     rows, columns = (rows - top) // scale, (columns - left) // scale
-    inside = (0 <= rows) & (rows < 6) & (0 <= columns) & (columns < 7)
+    inside = (rows >= 0) & (rows < 6) & (columns >= 0) & (columns < 7)
     expected = np.where(inside, values[rows.clip(0, 5), columns.clip(0, 6)], np.nan)
     np.testing.assert_array_equal(moved.values[0], expected)
     assert moved.attrs["scale"] == scale
@@ -217,7 +224,8 @@ def test_every_coarse_pixel_of_the_nested_grid_is_constant():
     assert np.unique(blocks).size > 100
 
 
-# --- the same pixels --------------------------------------------------------------------
+# --- the same pixels
+# --------------------------------------------------------------------
 
 
 def test_an_image_on_the_grid_already_is_returned_as_it_is():
@@ -242,7 +250,8 @@ def test_another_extent_of_the_same_pixels_is_cropped_and_padded_with_nan():
     assert np.isnan(moved[:, 37:]).all()
 
 
-# --- NaN --------------------------------------------------------------------------------
+# --- NaN
+# --------------------------------------------------------------------------------
 
 
 def test_an_invalid_pixel_leaves_the_mean_to_the_valid_ones():
@@ -272,7 +281,8 @@ def test_outside_of_the_image_there_is_nan_and_no_zero():
     assert set(np.unique(moved[np.isfinite(moved)])) == {1.0}
 
 
-# --- refused ----------------------------------------------------------------------------
+# --- refused
+# ----------------------------------------------------------------------------
 
 
 def test_images_of_two_places_are_refused():
@@ -294,7 +304,9 @@ def test_a_crs_on_one_image_only_is_refused():
 
 def test_images_without_crs_are_aligned_only_where_they_nest():
     coarse = FINE * Affine.scale(4)
-    nested = align(image(np.ones((9, 9)), coarse, None), like=fine_image(36, 36, crs=None))
+    nested = align(
+        image(np.ones((9, 9)), coarse, None), like=fine_image(36, 36, crs=None)
+    )
     assert nested.attrs["scale"] == 4
     off = coarse * Affine.translation(0.1, 0)
     with pytest.raises(GridMismatchError, match="on one grid, or nested"):
@@ -312,7 +324,8 @@ def test_an_unknown_resampling_is_told_with_the_nearest_name():
         align(modis_like(), like=fine_image(), resampling="bilinaer")
 
 
-# --- the scale --------------------------------------------------------------------------
+# --- the scale
+# --------------------------------------------------------------------------
 
 
 def test_the_scale_is_found_from_the_grids():

@@ -93,14 +93,14 @@ def test_grids_less_than_a_hundredth_of_a_pixel_apart_are_one(shift):
 
 def test_grids_a_fiftieth_of_a_pixel_apart_are_two():
     moved = image(UTM * Affine.translation(0, 0.02))
-    with pytest.raises(GridMismatchError, match="0.02 pixels apart"):
+    with pytest.raises(GridMismatchError, match=r"0.02 pixels apart"):
         check_same_grid(image(), moved, names=("first", "second"))
 
 
 def test_a_pixel_size_that_drifts_over_the_image_is_another_grid():
     wide = (2, 1000)
     drifting = image(UTM * Affine.scale(1.0001, 1), wide)
-    with pytest.raises(GridMismatchError, match="0.1 pixels apart"):
+    with pytest.raises(GridMismatchError, match=r"0.1 pixels apart"):
         check_same_grid(image(shape=wide), drifting, names=("first", "second"))
 
 

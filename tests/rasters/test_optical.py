@@ -21,8 +21,9 @@ from tests.conftest import GRID
 
 DAY = "2021-07-01"
 
-#: gain, offset, nodata, one DN and its reflectance, from the product guides: USGS LSDS-1619
-#: (Landsat), ESA Sentinel-2 PSD (baseline 04.00), MOD09 and MCD43 user guides, HLS 2.0.
+#: gain, offset, nodata, one DN and its reflectance, from the product guides: USGS
+#: LSDS-1619 (Landsat), ESA Sentinel-2 PSD (baseline 04.00), MOD09 and MCD43 user
+#: guides, HLS 2.0.
 CALIBRATION = {
     "landsat-c2l2": (0, 20_000, 0.35),
     "landsat457-c2l2": (0, 20_000, 0.35),
@@ -145,7 +146,8 @@ def test_a_date_that_is_no_iso_day_is_refused(raster, dn, date):
         open_optical(raster("scene.tif", dn), date=date)
 
 
-# --- parts ------------------------------------------------------------------------------
+# --- parts
+# ------------------------------------------------------------------------------
 
 
 def test_a_box_opens_the_pixels_that_it_touches(raster, dn):
@@ -246,7 +248,8 @@ def test_an_object_with_a_geo_interface_is_a_geometry(raster, dn):
     np.testing.assert_array_equal(image.values, same.values)
 
 
-# --- grids ------------------------------------------------------------------------------
+# --- grids
+# ------------------------------------------------------------------------------
 
 
 def test_a_south_up_file_is_turned_north_up(raster, dn):
@@ -269,7 +272,7 @@ def test_a_part_of_a_south_up_file_is_the_part_of_the_turned_one(raster, dn):
 
 def test_a_rotated_grid_is_refused(raster, dn):
     path = raster("scene.tif", dn, transform=GRID * Affine.rotation(30))
-    with pytest.raises(GridMismatchError, match="rotated one .* gdalwarp"):
+    with pytest.raises(GridMismatchError, match=r"rotated one .* gdalwarp"):
         open_optical(path, date=DAY)
 
 
@@ -318,7 +321,8 @@ def test_errors_name_what_is_wrong_before_the_file_is_read(raster, dn):
         open_optical(path, date=DAY, bands=["b1", "b1"])
 
 
-# --- real files --------------------------------------------------------------------------
+# --- real files
+# --------------------------------------------------------------------------
 
 
 def test_kranj_landsat_has_its_gaps_as_nan_and_its_neighbors_as_reflectance(real_data):

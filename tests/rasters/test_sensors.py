@@ -84,7 +84,7 @@ def test_generic_bands_are_chosen_by_number_by_description_or_named_in_order():
 
 
 def test_a_generic_band_that_is_not_there_is_refused():
-    with pytest.raises(BandMismatchError, match="found 2 in scene.tif"):
+    with pytest.raises(BandMismatchError, match=r"found 2 in scene.tif"):
         chosen(GENERIC, ("red", "nir"), ["swir1"])
 
 
