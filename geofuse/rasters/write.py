@@ -99,7 +99,16 @@ def write_cogs(
 ) -> list[Path]:
     """Write several images of one grid, computing each tile once for all of them.
 
-    See `write_cog`. All are computed and verified before the first is put in place.
+    All are computed and verified before the first is put in place; see `write_cog`.
+
+    Args:
+        images: Images by path, all on one grid.
+        tags: Metadata to store in all of them.
+        workers: As `write_cog`.
+        progress: As `write_cog`.
+
+    Returns:
+        The paths.
 
     Raises:
         WriteError: As `write_cog`.

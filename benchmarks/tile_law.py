@@ -1,0 +1,101 @@
+"""The law of tiles: tile size never changes the result, not by a bit.
+
+    python -m benchmarks.tile_law [--quick]
+
+Every method predicts every case in tiles of 64, 150 and 512 pixels and untiled; all outputs
+are compared bit for bit. The cases are real where `GEOFUSE_DATA` has them, simulated
+otherwise. `--quick` takes one case a site.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from benchmarks.cases import NamedCase, real_cases, simulated_cases
+from benchmarks.record import arguments, emit, save
+from geofuse.errors import TooFewPairsError
+from geofuse.pairs import FusionInputs
+from geofuse.spatiotemporal import METHODS
+from geofuse.spatiotemporal.baselines import CoarseChange
+from geofuse.spatiotemporal.method import OUTPUTS, FusionMethod
+from geofuse.spatiotemporal.starfm import STARFM
+
+TILES = (64, 150, 512, None)
+
+
+def methods() -> dict[str, FusionMethod]:
+    """Every method with its defaults, and what else a field can make of it."""
+    return {
+        **{name: kind() for name, kind in METHODS.items()},
+        "starfm rules=paper": STARFM(rules="paper", classes=4),
+        "starfm rules=usda": STARFM(rules="usda", classes=40),
+        "coarse-change upsample=bicubic": CoarseChange(upsample="bicubic"),
+    }
+
+
+def difference(first: xr.Dataset, second: xr.Dataset) -> dict[str, float]:
+    """Largest difference of each output; infinite where one is NaN and the other not."""
+    found = {}
+    for name in OUTPUTS:
+        a, b = (np.float64(product[name].values) for product in (first, second))
+        if not np.array_equal(np.isnan(a), np.isnan(b)):
+            found[name] = float("inf")
+        else:
+            found[name] = float(np.nanmax(np.abs(a - b), initial=0.0))
+    return found
+
+
+def check(named: NamedCase) -> Iterator[dict[str, object]]:
+    """Differences between tile sizes, over all methods, of one case."""
+    inputs = named.case.inputs
+    if inputs.scale is None:
+        inputs = FusionInputs(inputs.pairs, inputs.coarse, scale=10)
+    for name, method in methods().items():
+        try:
+            method.check(inputs)
+        except TooFewPairsError:
+            continue
+        products = [
+            method.predict(inputs, tile=tile, outputs=tuple(OUTPUTS)).compute()
+            for tile in TILES
+        ]
+        for output in OUTPUTS:
+            if output in ("aleatoric", "epistemic") and not method.states_uncertainty:
+                continue
+            worst = max(difference(products[-1], p)[output] for p in products[:-1])
+            yield {
+                "checked": f"{name}/{named.name}/{output}",
+                "max_difference": worst,
+                "valid": float(np.isfinite(products[0][output].values).mean()),
+            }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    quick = arguments(__doc__).quick
+    cases = list(real_cases()) or list(simulated_cases(size=300))
+    if quick:
+        sites = itertools.groupby(cases, key=lambda named: named.site)
+        # The last case of a site has the most pairs.
+        cases = [list(group)[-1] for _, group in sites]
+    rows = []
+    for named in cases:
+        found = list(check(named))
+        worst = max(float(str(row["max_difference"])) for row in found)
+        print(f"{named.name}: {len(found)} products, largest difference {worst}")
+        rows += found
+    if not quick:
+        print(f"written: {save('tile-law', rows).name}")
+    emit(
+        {
+            "max_difference": max(float(str(row["max_difference"])) for row in rows),
+            "tiles": ["untiled" if tile is None else tile for tile in TILES],
+            "checked": [row["checked"] for row in rows],
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
