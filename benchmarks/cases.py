@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -57,7 +58,7 @@ def real_cases() -> Iterator[NamedCase]:
 
 def simulated_cases(*, size: int = 192) -> Iterator[NamedCase]:
     """Simulated scenes, each hard in one way."""
-    suites = {
+    suites: dict[str, dict[str, Any]] = {
         "phenology": {"abrupt": 0.0},
         "abrupt change": {"abrupt": 0.2},
         "psf mismatch": {"psf": 0.9},

@@ -61,7 +61,9 @@ def make_files(folder: Path, size: int) -> None:
             for left in range(0, size, BLOCK):
                 cells = rng.normal(2000, 400, (BLOCK // SCALE,) * 2)
                 change = rng.normal(150, 100, cells.shape)
-                cover = rng.choice(np.int16([-500, 0, 500]), (BLOCK // 4,) * 2)
+                cover = rng.choice(
+                    np.array([-500, 0, 500], np.int16), (BLOCK // 4,) * 2
+                )
                 texture = rng.integers(-40, 40, (BLOCK,) * 2, np.int16)
                 images = (
                     _repeated(cells, SCALE) + _repeated(cover, 4) + texture,

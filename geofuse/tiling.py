@@ -122,7 +122,8 @@ def lattice(
     top, left = (-(-start % step) for start in offset)
     side = math.inf if tile is None else math.ceil(tile / step) * step
     tall, wide = (
-        min(side, math.ceil(size / step) * step) for size in (height - top, width - left)
+        min(side, math.ceil(size / step) * step)
+        for size in (height - top, width - left)
     )
     return Lattice(height, width, top, left, int(tall), int(wide))
 
@@ -170,7 +171,10 @@ def map_tiles(
         token or function,
         {name: source.name for name, source in sources.items()},
         (tiles, halo, shared.key if shared is not None else None),
-        {name: (v.dims, v.shape, str(v.dtype)) for name, v in template.data_vars.items()},
+        {
+            name: (v.dims, v.shape, str(v.dtype))
+            for name, v in template.data_vars.items()
+        },
     )
     name = f"tile-{token}"
     layer = _window_tasks(name, _run_tile, function, sources, tiles, halo, shared)
@@ -254,7 +258,7 @@ def reduce_tiles(
     return Delayed(
         key,
         HighLevelGraph(
-            {**graph.layers, key: {key: (combine, partials)}},  # type: ignore[dict-item]
+            {**graph.layers, key: {key: (combine, partials)}},
             {**graph.dependencies, key: {name}},
         ),
     )
@@ -263,7 +267,9 @@ def reduce_tiles(
 def share(value: Any, *, token: str | None = None) -> Delayed:
     """Wrap a value for `map_tiles`: what `reduce_tiles` gives, without a scan."""
     key = f"{_SHARED}{tokenize(token if token is not None else value)}"
-    return Delayed(key, HighLevelGraph.from_collections(key, {key: (_value, _Constant(value))}))
+    return Delayed(
+        key, HighLevelGraph.from_collections(key, {key: (_value, _Constant(value))})
+    )
 
 
 @dataclass(frozen=True)
@@ -305,7 +311,9 @@ def stream_tiles(
     tile_bytes = sum(
         array.dtype.itemsize * math.prod(array.shape[:-2]) for array in arrays.values()
     ) * (max(heights) * max(widths))
-    side = min(math.isqrt(2 * _threads(workers) - 1) + 1, math.isqrt(budget // tile_bytes))
+    side = min(
+        math.isqrt(2 * _threads(workers) - 1) + 1, math.isqrt(budget // tile_bytes)
+    )
     side = max(side, 1)
     compute = _computer(arrays, workers)
     places = [
@@ -438,10 +446,17 @@ def overlaps(
     if first < last:
         index = int(np.searchsorted(bounds, first, side="right")) - 1
         while index < len(chunks) and bounds[index] < last:
-            low, high = max(first, int(bounds[index])), min(last, int(bounds[index + 1]))
+            low, high = (
+                max(first, int(bounds[index])),
+                min(last, int(bounds[index + 1])),
+            )
             origin = int(bounds[index])
             found.append(
-                (index, slice(low - origin, high - origin), slice(low - start, high - start))
+                (
+                    index,
+                    slice(low - origin, high - origin),
+                    slice(low - start, high - start),
+                )
             )
             index += 1
     return found
@@ -550,7 +565,10 @@ def _computer(
         if not places:
             return []
         keys = [
-            [(array.name, *(0,) * (array.ndim - 2), *place) for array in arrays.values()]
+            [
+                (array.name, *(0,) * (array.ndim - 2), *place)
+                for array in arrays.values()
+            ]
             for place in places
         ]
         values = iter(run([key for tile in keys for key in tile]))
@@ -564,8 +582,8 @@ def _threads(workers: int | None) -> int:
     """How many tiles are computed at once."""
     if workers is not None:
         return workers
-    client = getattr(get_scheduler(), "__self__", None)
-    if hasattr(client, "nthreads"):  # a dask cluster
+    client: Any = getattr(get_scheduler(), "__self__", None)
+    if client is not None and hasattr(client, "nthreads"):  # a dask cluster
         return max(sum(client.nthreads().values()), 1)
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 

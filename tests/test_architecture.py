@@ -17,7 +17,8 @@ from geofuse.spatiotemporal.method import FusionMethod
 from tests.contracts.test_fusion_methods import METHODS_UNDER_CONTRACT
 
 ROOT = Path(geofuse.__file__).parent
-PUBLIC = re.findall(r"^from \S+ import \w+ as (\w+)$", (ROOT / "__init__.pyi").read_text(), re.M)
+STUB = (ROOT / "__init__.pyi").read_text()
+PUBLIC = re.findall(r"^from \S+ import \w+ as (\w+)$", STUB, re.M)
 
 
 def concrete_methods(base=FusionMethod):
@@ -57,7 +58,16 @@ def test_public_names_are_not_forgotten():
 
 
 def test_files_are_named_for_what_they_hold():
-    empty_words = {"utils", "helpers", "common", "core", "base", "models", "config", "misc"}
+    empty_words = {
+        "utils",
+        "helpers",
+        "common",
+        "core",
+        "base",
+        "models",
+        "config",
+        "misc",
+    }
     assert not empty_words & {path.stem for path in ROOT.rglob("*.py")}
 
 

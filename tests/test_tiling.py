@@ -23,7 +23,9 @@ def raster(height=50, width=41, *, bands=2, chunks=(1, 17, 23), seed=0):
 
 
 def template_of(image, **names):
-    lazy = {name: image.astype(dtype) for name, dtype in (names or {"out": "f4"}).items()}
+    lazy = {
+        name: image.astype(dtype) for name, dtype in (names or {"out": "f4"}).items()
+    }
     return xr.Dataset(lazy)
 
 
@@ -73,7 +75,11 @@ def test_identity_survives_any_tiling(height, width, tile, halo, step, corner, c
 def test_a_window_function_does_not_see_the_tiles(tile):
     image = raster()
     whole = window_sum(3)(
-        {"image": np.pad(image.values, ((0, 0), (3, 3), (3, 3)), constant_values=np.nan)},
+        {
+            "image": np.pad(
+                image.values, ((0, 0), (3, 3), (3, 3)), constant_values=np.nan
+            )
+        },
         None,
     )["out"]
     result = map_tiles(
@@ -115,7 +121,10 @@ def test_several_variables_come_from_one_call_a_tile_and_shared_values_from_one_
 
     def run(arrays, shared):
         calls.append("tile")
-        return {"out": arrays["image"] + np.float32(shared), "double": arrays["image"] * 2}
+        return {
+            "out": arrays["image"] + np.float32(shared),
+            "double": arrays["image"] * 2,
+        }
 
     scene = reduce_tiles(total, {"image": image}, sum)
     result = map_tiles(
@@ -144,7 +153,9 @@ def test_several_variables_come_from_one_call_a_tile_and_shared_values_from_one_
 
 def test_a_stream_leaves_out_what_is_not_wanted():
     image = raster(40, 40)
-    result = map_tiles(window_sum(0), {"image": image}, template_of(image), halo=0, tile=20)
+    result = map_tiles(
+        window_sum(0), {"image": image}, template_of(image), halo=0, tile=20
+    )
     found = [
         (tile.row, tile.column)
         for tile in stream_tiles({"out": result.out}, skip=lambda row, column: row == 0)
@@ -155,7 +166,9 @@ def test_a_stream_leaves_out_what_is_not_wanted():
 def test_scene_numbers_do_not_depend_on_chunks():
     first, second = raster(chunks=(2, 9, 9)), raster(chunks=(1, 50, 41))
     values = [
-        reduce_tiles(lambda a, _: float(a["i"].sum(dtype="f8")), {"i": i}, sum).compute()
+        reduce_tiles(
+            lambda a, _: float(a["i"].sum(dtype="f8")), {"i": i}, sum
+        ).compute()
         for i in (first, second)
     ]
     assert values[0] == values[1]

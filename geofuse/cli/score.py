@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predicted-sensor", default="generic", metavar="S", help="likewise"
     )
     parser.add_argument(
-        "--scale", type=int, metavar="N", help="coarse GSD / fine GSD, which ERGAS needs"
+        "--scale",
+        type=int,
+        metavar="N",
+        help="coarse GSD / fine GSD, which ERGAS needs",
     )
     parser.add_argument(
         "--metrics", metavar="rmse,…", help="metrics wanted; all by default"
@@ -104,14 +107,15 @@ def as_plain_values(table: Any) -> dict[str, Any]:
 def _details(table: Any) -> dict[str, list[str]]:
     """What is stated about each metric: ranges, ratios, or why it is missing."""
     details: dict[str, list[str]] = {}
-    for row in table.itertuples():
-        if row.detail and row.band != "mean":
-            band = "" if row.band == "all" else f"{row.band} "
-            details.setdefault(row.metric, []).append(band + row.detail)
-    return {
-        metric: [texts[0].partition(" ")[2]] if len(set(t.partition(" ")[2] for t in texts)) == 1 and len(texts) > 1 else texts
-        for metric, texts in details.items()
-    }
+    for metric, rows in table[table["detail"] != ""].groupby("metric", sort=False):
+        stated = rows[rows["band"] != "mean"]
+        if stated["detail"].nunique() == 1:
+            details[metric] = [stated["detail"].iloc[0]]
+        elif len(stated):
+            details[metric] = [
+                f"{row.band} {row.detail}" for row in stated.itertuples()
+            ]
+    return details
 
 
 def _names(file: Any) -> list[str] | None:

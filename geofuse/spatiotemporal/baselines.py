@@ -95,7 +95,11 @@ class CoarseChange(FixedMethod):
             return _of_nearest_pair(tile, tile.fine + change)
         halo = self.trim(tile.scale.value)
         smooth = bicubic(block_mean(change, tile.scale.value), tile.scale.value)
-        core = FusionTile(*(trimmed(image, halo) for image in tile[:3]), tile.lags)
+        core = tile._replace(
+            fine=trimmed(tile.fine, halo),
+            coarse_base=trimmed(tile.coarse_base, halo),
+            coarse=trimmed(tile.coarse, halo),
+        )
         return _of_nearest_pair(core, core.fine + smooth)
 
 

@@ -98,14 +98,14 @@ class LocalLine(NamedTuple):
         mean_y: Mean of y in the window.
         variance: Variance of y about the line, squared units, unbiased where the window
             has more than two valid coarse pixels; 0 where it has one.
-        count: Number of valid coarse pixels in the window.
+        cells: Number of valid coarse pixels in the window.
     """
 
     slope: Float[Array, "*lead row column"]
     mean_x: Float[Array, "*lead row column"]
     mean_y: Float[Array, "*lead row column"]
     variance: Float[Array, "*lead row column"]
-    count: Float[Array, "*lead row column"]
+    cells: Float[Array, "*lead row column"]
 
     def of(self, x: Any) -> Any:
         """The line's value at x, which has the shape of the fields.
@@ -159,18 +159,11 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
     ]
     squares = reduce(add, [jnp.where(d != 0, d * d, 0.0) for d in off])
     some = count > 0
-    return LocalLine(
-        *(
-            jnp.where(some, value, jnp.nan)
-            for value in (
-                slope,
-                mean_x,
-                mean_y,
-                squares / jnp.maximum(count - 2.0, 1.0),
-            )
-        ),
-        count=count,
-    )
+    variance = squares / jnp.maximum(count - 2.0, 1.0)
+    known = [
+        jnp.where(some, value, jnp.nan) for value in (slope, mean_x, mean_y, variance)
+    ]
+    return LocalLine(*known, count)
 
 
 def _cubic_weights(scale: int) -> np.ndarray:

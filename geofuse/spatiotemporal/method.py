@@ -203,7 +203,12 @@ class FusionMethod(abc.ABC):
         on_coarse_grid = self.coarse_halo is not None
         scale = Scale(inputs.scale) if on_coarse_grid and inputs.scale else None
         run = partial(
-            _run, self, len(inputs.pairs), np.float32(inputs.lags), scale, wanted
+            _run,
+            self,
+            len(inputs.pairs),
+            np.asarray(inputs.lags, np.float32),
+            scale,
+            wanted,
         )
         return map_tiles(
             run,
@@ -286,12 +291,13 @@ def _run(
     summary: Any,
 ) -> dict[str, Any]:
     """The door: named NumPy windows in, named arrays of the tile out."""
+    fine, base = (
+        np.stack([arrays[f"{kind}_{number}"] for number in range(pairs)])
+        for kind in ("fine", "coarse")
+    )
+    coarse = jnp.asarray(arrays["coarse"])
     tile = FusionTile(
-        fine=np.stack([arrays[f"fine_{number}"] for number in range(pairs)]),
-        coarse_base=np.stack([arrays[f"coarse_{number}"] for number in range(pairs)]),
-        coarse=arrays["coarse"],
-        lags=lags,
-        scale=scale,
+        jnp.asarray(fine), jnp.asarray(base), coarse, jnp.asarray(lags), scale
     )
     return dict(_predict(method, outputs, tile, summary))
 

@@ -20,7 +20,7 @@ class Moments(NamedTuple):
     All arrays have one shape, for instance (pair, band).
     """
 
-    count: np.ndarray
+    pixels: np.ndarray
     mean_x: np.ndarray
     mean_y: np.ndarray
     xx: np.ndarray
@@ -29,14 +29,14 @@ class Moments(NamedTuple):
 
     def variance_x(self) -> np.ndarray:
         """Population variance of x; NaN where there is no valid pixel."""
-        return self.xx / np.where(self.count > 0, self.count, np.nan)
+        return self.xx / np.where(self.pixels > 0, self.pixels, np.nan)
 
     def line(self) -> tuple[np.ndarray, np.ndarray]:
         """Slope and intercept of y on x by least squares.
 
         Where x is constant the slope is 1: then only the level can be told.
         """
-        flat = self.xx <= 1e-12 * np.maximum(self.count * self.mean_x**2, 1e-300)
+        flat = self.xx <= 1e-12 * np.maximum(self.pixels * self.mean_x**2, 1e-300)
         slope = np.where(flat, 1.0, self.xy / np.where(flat, 1.0, self.xx))
         return slope, self.mean_y - slope * self.mean_x
 
@@ -79,10 +79,10 @@ def merged(parts: list[Moments]) -> Moments:
     """Moments of a whole from the moments of its parts, in their order."""
     total = parts[0]
     for part in parts[1:]:
-        count = total.count + part.count
-        share = part.count / np.maximum(count, 1.0)
+        count = total.pixels + part.pixels
+        share = part.pixels / np.maximum(count, 1.0)
         dx, dy = part.mean_x - total.mean_x, part.mean_y - total.mean_y
-        between = total.count * share
+        between = total.pixels * share
         total = Moments(
             count,
             total.mean_x + dx * share,

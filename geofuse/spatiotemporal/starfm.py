@@ -324,8 +324,8 @@ def _summary(parts: list[Moments]) -> STARFMSummary:
     std = np.sqrt(scene.variance_x())
     level = np.abs(scene.mean_x)
     varied = std > 1e-6 * level
-    counted = scene.count.sum(axis=0)
-    location = (scene.count * scene.mean_x).sum(axis=0) / np.maximum(counted, 1.0)
+    counted = scene.pixels.sum(axis=0)
+    location = (scene.pixels * scene.mean_x).sum(axis=0) / np.maximum(counted, 1.0)
     spread = np.where(varied, std, 0.0).sum(axis=0) / np.maximum(varied.sum(axis=0), 1)
     instead = np.where(np.abs(location) > 0, np.abs(location), 1.0)
     spread = np.where(spread > 0, spread, instead)

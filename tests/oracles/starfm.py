@@ -1,8 +1,9 @@
 """STARFM as plain loops, one function a set of rules, in float64.
 
 `starfm_paper` is written from Gao et al. (2006), `starfm_usda` from the description of
-the authors' C program, `starfm_robust` from the table in geofuse's own file. All take the scene's numbers from outside, so that only the
-rules are compared: `std` of each pair's fine image, `sigma` the noise of either sensor.
+the authors' C program, `starfm_robust` from the table in geofuse's own file. All take
+the scene's numbers from outside, so that only the rules are compared: `std` of each
+pair's fine image, `sigma` the noise of either sensor.
 """
 
 import math
@@ -61,7 +62,9 @@ def starfm_usda(fine, coarse_base, coarse, *, std, sigma, dn, radius, classes, d
             combined *= temporal / dn + 1
         return 1.0 if combined < combined_noise / dn else 1 / (combined * distance)
 
-    return _either(fine, coarse_base, coarse, weight, std, sigma, radius, classes, decay)
+    return _either(
+        fine, coarse_base, coarse, weight, std, sigma, radius, classes, decay
+    )
 
 
 def starfm_robust(fine, coarse_base, coarse, *, std, sigma, radius, classes, decay):
@@ -74,7 +77,9 @@ def starfm_robust(fine, coarse_base, coarse, *, std, sigma, radius, classes, dec
             combined *= temporal + noise
         return 1 / (combined * distance)
 
-    return _either(fine, coarse_base, coarse, weight, std, sigma, radius, classes, decay)
+    return _either(
+        fine, coarse_base, coarse, weight, std, sigma, radius, classes, decay
+    )
 
 
 def _either(fine, coarse_base, coarse, weight, std, sigma, radius, classes, decay):

@@ -88,7 +88,9 @@ def test_linear_in_time_weighs_by_days_and_needs_both_dates(inputs):
 
 
 def test_linear_in_time_goes_on_beyond_the_last_date(inputs):
-    earlier = [pair for pair, lag in zip(inputs.pairs, inputs.lags, strict=True) if lag > 0]
+    earlier = [
+        pair for pair, lag in zip(inputs.pairs, inputs.lags, strict=True) if lag > 0
+    ]
     outside = FusionInputs(earlier, inputs.coarse, 8)
     far, near = outside.lags
     first, second = (pair.fine.values for pair in outside.pairs)
