@@ -160,10 +160,10 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
     squares = reduce(add, [jnp.where(d != 0, d * d, 0.0) for d in off])
     some = count > 0
     variance = squares / jnp.maximum(count - 2.0, 1.0)
-    known = [
+    slope, mean_x, mean_y, variance = (
         jnp.where(some, value, jnp.nan) for value in (slope, mean_x, mean_y, variance)
-    ]
-    return LocalLine(*known, count)
+    )
+    return LocalLine(slope, mean_x, mean_y, variance, cells=count)
 
 
 def _cubic_weights(scale: int) -> np.ndarray:
