@@ -11,6 +11,7 @@ on LGC.
 import dataclasses
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,39 @@ def against_peers(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def summary_table(table: pd.DataFrame) -> str:
+    """Band-mean RMSE x 1000 over groups of cases, mean and range, as Markdown."""
+    rmse = table[(table.metric == "rmse") & (table.band == "mean")].copy()
+    pairs = rmse["case"].map(lambda name: "two pairs" if _two_pairs(name) else "one pair")
+    names = {"cia": "CIA", "lgc": "LGC (simulated coarse)", "simulated": "simulated"}
+    rmse["group"] = rmse["site"].map(names) + ", " + pairs
+    groups = list(dict.fromkeys(rmse["group"]))
+    counts = rmse.groupby("group")["case"].nunique()
+    head = ["Method", *(f"{group} ({counts[group]})" for group in groups)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for method in dict.fromkeys(rmse["method"]):
+        cells = [f"`{method}`"]
+        for group in groups:
+            values = rmse[(rmse.method == method) & (rmse.group == group)]["value"] * 1000
+            spread = f" ({values.min():.1f} to {values.max():.1f})" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _two_pairs(case: str) -> bool:
+    bases, _, date = case.partition(" > ")
+    return "2 pairs" in case or (bool(date) and len(bases.split()) > 2)
+
+
+def write_into(page: Path, text: str) -> None:
+    """Put the table between the two marks of a page."""
+    begin, end = "<!-- results -->", "<!-- end of results -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Run the benchmark."""
     quick = arguments(__doc__).quick
@@ -132,6 +166,7 @@ def main() -> None:
         )
     if not quick:
         print(f"written: {save('fusion', table).name}")
+        write_into(Path(__file__).parents[1] / "README.md", summary_table(table))
     emit(
         {
             "cases": len(cases),

@@ -31,7 +31,10 @@ DATES = ("2021-05-01", "2021-07-01")
 
 
 def make_files(folder: Path, size: int) -> None:
-    """Write a fine file and two coarse ones of `size` by `size` pixels, as int16 DN."""
+    """Write a fine file and two coarse ones of `size` by `size` pixels, as int16 DN.
+
+    Tiled in blocks of 256, as Landsat Collection 2 is.
+    """
     import numpy as np
     import rasterio
     from rasterio.windows import Window
@@ -46,8 +49,8 @@ def make_files(folder: Path, size: int) -> None:
         "transform": rasterio.Affine(30, 0, 5e5, 0, -30, 5e6),
         "nodata": -9999,
         "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
+        "blockxsize": 256,
+        "blockysize": 256,
         "compress": "deflate",
         "zlevel": 1,
     }
