@@ -84,11 +84,17 @@ def describe(grid: GeoBox) -> str:
 
 
 def crs_name(grid: GeoBox) -> str:
-    """EPSG code, else the name in the WKT, else 'no CRS'."""
+    """EPSG code, else the name in the WKT, else the projection, else 'no CRS'."""
     if grid.crs is None:
         return "no CRS"
     epsg = grid.crs.to_epsg()
-    return f"EPSG:{epsg}" if epsg else grid.crs.proj.name
+    if epsg:
+        return f"EPSG:{epsg}"
+    crs = grid.crs.proj
+    if crs.name.lower() not in ("unknown", "unnamed", "undefined"):
+        return str(crs.name)
+    projection = crs.coordinate_operation
+    return f"a CRS without a name ({projection.method_name if projection else crs.type_name})"
 
 
 def shift_between(first: GeoBox, second: GeoBox) -> float:
