@@ -78,7 +78,7 @@ def assert_same(first, second):
 def cluster():
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as running,
         Client(running, set_as_default=False) as client,
     ):
