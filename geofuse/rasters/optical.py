@@ -140,7 +140,7 @@ def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:
         else:
             day = np.asarray(date, "datetime64[D]")[()]
     except (ValueError, TypeError):
-        day = np.datetime64("NaT")
+        day = np.datetime64("NaT", "D")
     if np.isnat(day):
         raise DateMismatchError(
             f"expected an ISO date like 2021-07-01, found {date!r}; year, month, day"

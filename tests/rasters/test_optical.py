@@ -139,7 +139,7 @@ def test_a_day_may_be_given_as_text_date_or_datetime64(date):
 @pytest.mark.parametrize(
     "date",
     ["2021-13-01", "2021-02-30", "01.07.2021", "2021/07/01", "20210701", "2021-07", "",
-     "yesterday", "2021-07-01nonsense", np.datetime64("NaT")],
+     "yesterday", "2021-07-01nonsense", np.datetime64("NaT", "D")],
 )  # fmt: skip
 def test_a_date_that_is_no_iso_day_is_refused(raster, dn, date):
     with pytest.raises(DateMismatchError, match="expected an ISO date like 2021-07-01"):
