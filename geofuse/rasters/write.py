@@ -29,6 +29,7 @@ import rasterio.shutil
 import xarray as xr
 from affine import Affine
 from dask.base import tokenize
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -47,6 +48,9 @@ from geofuse.tiling import overlaps, release_memory, stream_tiles
 
 #: Side of a block of the written file, in pixels.
 BLOCK = 512
+
+#: How a disk that is full or failing shows; some of GDAL's own errors are no RasterioError.
+_DISK_FAILURES = (OSError, RasterioError, CPLE_BaseError)
 
 
 #: What is told that so many tiles are stored, of so many in all.
@@ -218,7 +222,7 @@ class _Stage:
             try:
                 stage._continue()
                 yield stage
-            except (GeofuseError, OSError, RasterioError):
+            except (GeofuseError, *_DISK_FAILURES):
                 # What was asked cannot be done: nothing stays behind. After a kill,
                 # Ctrl-C or an error of ours the tiles stay, and the same work
                 # continues.
@@ -381,7 +385,7 @@ def _writing(target: Path) -> Iterator[None]:
         yield
     except GeofuseError:
         raise
-    except (OSError, RasterioError) as error:
+    except _DISK_FAILURES as error:
         full = getattr(error, "errno", None) in (
             errno.ENOSPC,
             errno.EDQUOT,
