@@ -119,7 +119,9 @@ def against_peers(table: pd.DataFrame) -> list[dict[str, Any]]:
 def summary_table(table: pd.DataFrame) -> str:
     """Band-mean RMSE x 1000 over groups of cases, mean and range, as Markdown."""
     rmse = table[(table.metric == "rmse") & (table.band == "mean")].copy()
-    pairs = rmse["case"].map(lambda name: "two pairs" if _two_pairs(name) else "one pair")
+    pairs = rmse["case"].map(
+        lambda name: "two pairs" if _two_pairs(name) else "one pair"
+    )
     names = {"cia": "CIA", "lgc": "LGC (simulated coarse)", "simulated": "simulated"}
     rmse["group"] = rmse["site"].map(names) + ", " + pairs
     groups = list(dict.fromkeys(rmse["group"]))
@@ -129,8 +131,14 @@ def summary_table(table: pd.DataFrame) -> str:
     for method in dict.fromkeys(rmse["method"]):
         cells = [f"`{method}`"]
         for group in groups:
-            values = rmse[(rmse.method == method) & (rmse.group == group)]["value"] * 1000
-            spread = f" ({values.min():.1f} to {values.max():.1f})" if len(values) > 1 else ""
+            values = (
+                rmse[(rmse.method == method) & (rmse.group == group)]["value"] * 1000
+            )
+            spread = (
+                f" ({values.min():.1f} to {values.max():.1f})"
+                if len(values) > 1
+                else ""
+            )
             cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
