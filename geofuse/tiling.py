@@ -17,9 +17,9 @@ a lazy value, and `stream_tiles` computes a few tiles at a time, so that memory 
 grow with the raster.
 """
 
-import contextlib
 import ctypes
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +46,8 @@ TileFunction = Callable[[Arrays, Any], Mapping[str, Any]]
 SCAN_TILE = 512
 
 _SHARED = "geofuse-shared-"
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,7 @@ def stream_tiles(
         math.isqrt(2 * _threads(workers) - 1) + 1, math.isqrt(budget // tile_bytes)
     )
     side = max(side, 1)
+    release_memory()
     compute = _computer(arrays, workers)
     places = [
         [
@@ -342,12 +345,13 @@ def stream_tiles(
 def release_memory() -> None:
     """Give memory that is no longer used back to the system, where that needs asking.
 
-    The allocator of most Linux systems (glibc) keeps what threads have freed, a little
-    more with every batch of tiles.
+    The allocator of most Linux systems (glibc) keeps what each thread has freed, up to
+    arrays of 32 MB, and more of it with every batch of tiles: memory would grow with the
+    raster. Arrays of 128 kB and more then come from the system and go back when freed.
     """
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 def _common_size(rasters: Mapping[str, xr.DataArray]) -> tuple[int, int]:
@@ -589,9 +593,15 @@ def _threads(workers: int | None) -> int:
 
 
 @cache
-def _malloc_trim() -> Callable[[int], int] | None:
+def _glibc() -> Any:
+    """The C library, told to keep no large arrays; None where it is another one."""
     if not sys.platform.startswith("linux"):
         return None
-    with contextlib.suppress(OSError, AttributeError):
-        return ctypes.CDLL(None).malloc_trim
-    return None
+    try:
+        library = ctypes.CDLL(None)
+        if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+            library.mallopt(_M_MMAP_THRESHOLD, 128 * 2**10)
+        library.malloc_trim(0)
+    except (OSError, AttributeError):
+        return None
+    return library

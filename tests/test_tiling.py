@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
+import weakref
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from dask.distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +91,29 @@ def test_a_window_function_does_not_see_the_tiles(tile):
     np.testing.assert_array_equal(result.out.values, whole)
 
 
-def test_a_halo_that_is_too_small_is_found_out():
+def looks_farther_than_its_halo(arrays, shared):
+    """Mean of 7x7 pixels, with invented ones where the window of halo 2 ends."""
+    image = np.pad(arrays["image"], ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    padded = {"image": image}
+    return window_sum(3)(padded, shared)
+
+
+def test_the_law_of_tiles_finds_a_halo_that_is_one_pixel_too_small():
+    image = raster()
+    small, large = (
+        map_tiles(
+            looks_farther_than_its_halo,
+            {"image": image},
+            template_of(image),
+            halo=2,
+            tile=tile,
+        ).out.values
+        for tile in (16, None)
+    )
+    assert np.abs(small - large).max() > 0.01
+
+
+def test_a_function_that_trims_another_halo_than_it_declared_is_refused():
     image = raster()
     with pytest.raises(GridMismatchError, match="trim exactly the halo"):
         map_tiles(
@@ -161,6 +186,119 @@ def test_a_stream_leaves_out_what_is_not_wanted():
         for tile in stream_tiles({"out": result.out}, skip=lambda row, column: row == 0)
     ]
     assert sorted(found) == [(1, 0), (1, 1)]
+
+
+def test_a_stream_holds_a_few_tiles_whatever_the_size_of_the_raster():
+    alive, most, lock = [0], [0], threading.Lock()
+
+    def gone():
+        alive[0] -= 1
+
+    def make(arrays, shared):
+        tile = arrays["image"][:, 1:-1, 1:-1].copy()
+        with lock:
+            alive[0] += 1
+            most[0] = max(most[0], alive[0])
+        weakref.finalize(tile, gone)
+        return {"out": tile}
+
+    held = []
+    for size in (80, 640):
+        image = raster(size, size, bands=1, chunks=(1, 40, 40))
+        result = map_tiles(make, {"image": image}, template_of(image), halo=1, tile=20)
+        most[0], count = 0, 0
+        for _ in stream_tiles({"out": result.out}, workers=2):
+            count += 1
+        assert count == (size // 20) ** 2
+        held.append(most[0])
+    # Squares of 2 x 2 for two threads: what is computed, and what is being handed out.
+    assert max(held) <= 10
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_stream_gives_the_same_for_any_number_of_threads(workers):
+    image = raster()
+    result = map_tiles(
+        window_sum(2), {"image": image}, template_of(image), halo=2, tile=9
+    )
+    streamed, order = np.full(image.shape, np.nan, np.float32), []
+    for tile in stream_tiles({"out": result.out}, workers=workers):
+        streamed[(..., *tile.window)] = tile.arrays["out"]
+        order.append((tile.row, tile.column))
+    np.testing.assert_array_equal(streamed, result.out.values)
+    assert sorted(order) == [(row, column) for row in range(6) for column in range(5)]
+
+
+def test_the_first_tile_of_a_stream_is_computed_alone():
+    """What compiles itself is compiled once, not by every thread."""
+    image, running, most = raster(60, 60), [0], []
+
+    def run(arrays, shared):
+        running[0] += 1
+        most.append(running[0])
+        running[0] -= 1
+        return {"out": arrays["image"]}
+
+    result = map_tiles(run, {"image": image}, template_of(image), halo=0, tile=20)
+    next(stream_tiles({"out": result.out}, workers=4))
+    assert most == [1]
+
+
+def test_a_stream_of_nothing_ends_at_once():
+    image = raster()
+    result = map_tiles(window_sum(0), {"image": image}, template_of(image), halo=0)
+    stream = stream_tiles({"out": result.out}, skip=lambda row, column: True)
+    assert list(stream) == []
+
+
+def test_variables_that_are_computed_from_tiles_are_streamed_with_them():
+    image = raster()
+    result = map_tiles(
+        window_sum(1), {"image": image}, template_of(image), halo=1, tile=16
+    )
+    variables = {"out": result.out, "root": np.sqrt(result.out), "image": image}
+    whole = {name: np.empty(image.shape, np.float32) for name in variables}
+    for tile in stream_tiles(variables):
+        for name, values in tile.arrays.items():
+            whole[name][(..., *tile.window)] = values
+    for name, variable in variables.items():
+        np.testing.assert_array_equal(whole[name], variable.values)
+
+
+def total(arrays, shared):
+    return float(np.nansum(arrays["image"], dtype=np.float64))
+
+
+def plus_shared(arrays, shared):
+    return {"out": window_sum(2)(arrays, None)["out"] + np.float32(shared)}
+
+
+def test_threads_and_processes_give_the_same_bits():
+    image = raster(90, 70)
+    scene = reduce_tiles(total, {"image": image}, sum)
+    result = map_tiles(
+        plus_shared,
+        {"image": image},
+        template_of(image),
+        halo=2,
+        tile=25,
+        shared=scene,
+    )
+    with dask.config.set(scheduler="synchronous"):
+        expected = result.out.values
+    with dask.config.set(scheduler="threads", num_workers=4):
+        np.testing.assert_array_equal(result.out.values, expected)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster),
+    ):
+        np.testing.assert_array_equal(result.out.values, expected)
+        streamed = np.full(image.shape, np.nan, np.float32)
+        for tile in stream_tiles({"out": result.out}):
+            streamed[(..., *tile.window)] = tile.arrays["out"]
+    np.testing.assert_array_equal(streamed, expected)
 
 
 def test_scene_numbers_do_not_depend_on_chunks():

@@ -24,7 +24,14 @@ from geofuse.errors import (
 )
 from geofuse.rasters.grid import crs_name, place
 from geofuse.rasters.sensors import Sensor, select_bands, sensor_of
-from geofuse.rasters.source import RasterFile, RasterSource, inspect, name_of
+from geofuse.rasters.source import (
+    CHUNK,
+    WIDEST_CHUNK,
+    RasterFile,
+    RasterSource,
+    inspect,
+    name_of,
+)
 
 
 def open_optical(
@@ -36,7 +43,7 @@ def open_optical(
     bbox: Sequence[float] | None = None,
     bbox_crs: str | None = None,
     geometry: Any = None,
-    chunks: int = 256,
+    chunks: int | None = None,
 ) -> xr.DataArray:
     """Open a raster file as an image, lazily: nothing is read until it is computed.
 
@@ -52,7 +59,8 @@ def open_optical(
         geometry: Part to open: a GeoJSON-like mapping or an object with
             `__geo_interface__` (shapely), in the CRS of the file. Pixels whose centers
             lie outside are NaN.
-        chunks: Side of the dask chunks in pixels.
+        chunks: Side of the dask chunks in pixels; by default whole blocks of the file, of
+            256 to 1024 pixels.
 
     Returns:
         Image (band, y, x), float32, NaN where the file has its nodata; a scalar `time`;
@@ -68,9 +76,10 @@ def open_optical(
     """
     sensor = sensor_of(sensor)
     day = parse_date(date)
-    if chunks < 1:
+    if chunks is not None and chunks < 1:
         raise ParameterError(
-            f"expected chunks of at least 1 pixel, found {chunks}; 256 is usual"
+            f"expected chunks of at least 1 pixel, found {chunks}; leave it"
+            " out for whole blocks of the file"
         )
     if bbox_crs is not None and bbox is None:
         raise ParameterError(
@@ -99,7 +108,7 @@ def open_optical(
     )
     data = da.from_array(
         source,
-        chunks=(-1, chunks, chunks),
+        chunks=(-1, *((chunks, chunks) if chunks else _chunk_sides(file.block))),
         name=f"open-{tokenize(source)}",
         asarray=False,
         meta=np.empty((0, 0, 0), np.float32),
@@ -118,6 +127,14 @@ def open_optical(
     }
     image.name = "reflectance"
     return image
+
+
+def _chunk_sides(block: tuple[int, int]) -> list[int]:
+    """Sides of chunks that are whole blocks where these are small enough."""
+    return [
+        math.ceil(CHUNK / side) * side if side <= WIDEST_CHUNK else WIDEST_CHUNK // 2
+        for side in block
+    ]
 
 
 def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:

@@ -7,6 +7,7 @@ that is missing or cut off would read as zeros or fail hours later: it is refuse
 door.
 """
 
+import math
 import os
 import threading
 import warnings
@@ -33,9 +34,14 @@ DRIVERS = ("GTiff", "JP2OpenJPEG")
 #: A block is decoded at once, so this bounds the memory of one read.
 MAX_BLOCK_BYTES = 512 * 2**20
 MAX_BANDS = 10_000
+
+#: Least and widest side of a chunk, in pixels, where the reader may choose.
+CHUNK = 256
+WIDEST_CHUNK = 1024
 _HANDLES_PER_THREAD = 16
 _LOCAL = threading.local()
 _OPENING = threading.Lock()
+_ROOM: list[int] = []
 
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -44,11 +50,11 @@ _OPTIONS = {
     "GDAL_HTTP_TIMEOUT": "30",
 }
 
-#: Bytes of decoded blocks that GDAL keeps for a process, unless `GDAL_CACHEMAX` is set
-#: in the environment: what is read here is whole chunks, each about once. Raise it for
-#: files in strips as wide as the raster, which are decoded again for every chunk of a
-#: row.
-CACHE_BYTES = 8 * 2**20
+#: Bytes of decoded blocks that GDAL keeps for a process, unless `GDAL_CACHEMAX` is set in
+#: the environment: chunks are whole blocks, each read about once. Files in strips as wide
+#: as the raster get more, up to `MAX_CACHE_BYTES`: see `_make_room`.
+CACHE_BYTES = 4 * 2**20
+MAX_CACHE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -333,7 +339,25 @@ def _handle(file: RasterFile) -> Any:
         while len(handles) >= _HANDLES_PER_THREAD:
             handles.pop(next(iter(handles))).close()
         handles[key] = _open(file.path, file.driver)
+        _make_room(file)
     return handles[key]
+
+
+def _make_room(file: RasterFile) -> None:
+    """Let the block cache hold a row of chunks of a file in wide strips.
+
+    A strip holds a line of every chunk of that row, and would be decoded again for each.
+    """
+    bands, rows, columns = file.shape
+    height, width = file.block
+    if width <= WIDEST_CHUNK or "GDAL_CACHEMAX" in os.environ:
+        return
+    lines = min(math.ceil(CHUNK / height) * height + height, rows)
+    itemsize = np.dtype(_real_type(file.dtype)).itemsize
+    with _OPENING:
+        _ROOM.append(lines * columns * bands * itemsize)
+        wanted = CACHE_BYTES + sum(_ROOM)
+        set_gdal_config("GDAL_CACHEMAX", min(wanted, MAX_CACHE_BYTES))
 
 
 def _check_pixels(dataset: Any, path: str) -> None:

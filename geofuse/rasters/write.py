@@ -49,7 +49,7 @@ from geofuse.tiling import overlaps, release_memory, stream_tiles
 #: Side of a block of the written file, in pixels.
 BLOCK = 512
 
-#: How a disk that is full or failing shows; some of GDAL's own errors are no RasterioError.
+#: What a full or failing disk can end in; rasterio lets some of GDAL's errors through.
 _DISK_FAILURES = (OSError, RasterioError, CPLE_BaseError)
 
 
@@ -255,6 +255,7 @@ class _Stage:
             path.unlink(missing_ok=True)
         grid = grid_of(self.image)
         count, height, width = self.image.shape
+        block = min(BLOCK, math.ceil(max(height, width) / 16) * 16)
         floats = np.issubdtype(self.image.dtype, np.floating)
         profile: dict[str, Any] = {
             "driver": "GTiff",
@@ -265,10 +266,8 @@ class _Stage:
             "crs": None if grid.crs is None else grid.crs.to_wkt(),
             "nodata": np.nan if floats else None,
             "tiled": True,
-            "blockxsize": BLOCK,
-            "blockysize": BLOCK,
-            "compress": "zstd",
-            "zstd_level": 1,
+            "blockxsize": block,
+            "blockysize": block,
             "interleave": "band",
             "bigtiff": "if_safer",
         }
@@ -391,9 +390,11 @@ def _writing(target: Path) -> Iterator[None]:
             errno.EDQUOT,
             errno.EFBIG,
         )
-        todo = (
-            "free some space" if full else "choose a folder that exists and is writable"
-        )
+        todo = "choose a folder that exists and is writable"
+        if full:
+            todo = "free some space"
+        elif not isinstance(error, OSError):  # GDAL does not tell the two apart
+            todo = f"free some space, or {todo}"
         raise WriteError(
             f"expected to write {target}, found that it cannot be done ({error}); "
             f"{todo}"

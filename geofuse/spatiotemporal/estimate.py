@@ -14,6 +14,9 @@ from geofuse.spatiotemporal.method import FusionMethod
 #: Copies of a window that are held at once: read, assembled, stacked, and inside XLA.
 _COPIES = 6
 
+#: Tiles, and two files that are a third larger; deflate may save a part of one.
+_FILES_OF_A_PRODUCT = 4
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -23,7 +26,8 @@ class Estimate:
         tiles: Number of tiles.
         seconds: Time to compute them, without reading and writing.
         memory: Bytes of memory beside what the program itself takes.
-        disk: Bytes of disk, for the product and its tiles before they are put together.
+        disk: Most bytes of disk at a time: the tiles, the file that is assembled of them
+            and the product, the last two with their overviews.
     """
 
     tiles: int
@@ -75,7 +79,7 @@ def estimate(
     disk = sum(
         math.prod(v.shape) * v.dtype.itemsize for v in product.data_vars.values()
     )
-    return Estimate(tiles, seconds, held, 2 * disk)
+    return Estimate(tiles, seconds, held, disk * _FILES_OF_A_PRODUCT)
 
 
 def _noise(inputs: FusionInputs, side: int) -> FusionInputs:

@@ -11,9 +11,7 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
-from geofuse.spatiotemporal.estimate import estimate
 from geofuse.spatiotemporal.scene import merged, moments
-from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.synthetic import simulate_case
 from tests.oracles.baselines import bicubic_change, nearest_valid
 
@@ -141,14 +139,3 @@ def test_a_constant_image_has_slope_one_and_nothing_valid_has_no_line():
     slope, intercept = moments(flat, flat + np.float32(0.1)).line()
     np.testing.assert_allclose([slope[0, 0], intercept[0, 0]], [1, 0.1], rtol=1e-5)
     assert np.isnan(moments(flat * np.nan, flat).variance_x()).all()
-
-
-def test_the_estimate_counts_tiles_and_reads_nothing(inputs):
-    method = STARFM(radius=2)
-    product = method.predict(inputs, tile=16)
-    found = estimate(method, inputs, product)
-    assert found.tiles == 9
-    assert found.seconds > 0
-    assert found.memory > 0
-    assert found.disk == 2 * 3 * 2 * 40 * 40 * 4
-    assert "9 tiles: about" in str(found)
