@@ -3,9 +3,9 @@
     python -m benchmarks.fusion [--quick]
 
 Scores are not clipped, and count only the pixels that are valid in all methods. No method
-sees a reference; STARFM's defaults were looked at on the real scenes beside simulated ones. `--quick` runs smaller simulated
-scenes and fewer of them. Windows are those of the published figures: 31x31 on CIA, 51x51
-on LGC.
+sees a reference; STARFM's defaults were looked at on the real scenes beside simulated
+ones. `--quick` runs smaller simulated scenes and fewer of them. Windows are those of the
+published figures: 31x31 on CIA, 51x51 on LGC.
 """
 
 import dataclasses
