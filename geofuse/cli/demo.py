@@ -118,14 +118,8 @@ def _report(
     from geofuse.evaluation.report import Result, page
     from geofuse.rasters.grid import grid_of
     from geofuse.rasters.optical import open_optical
-    from geofuse.spatiotemporal.baselines import (
-        BandLine,
-        CoarseChange,
-        LinearInTime,
-        Persistence,
-    )
+    from geofuse.spatiotemporal.baselines import TrivialLine
 
-    trivial = (Persistence, CoarseChange, LinearInTime, BandLine)
     bands = list(scene.bands)
     truth = open_optical(scene.truth, scene.fine_sensor, date=scene.at, bands=bands)
     products = {
@@ -148,7 +142,7 @@ def _report(
                 method=repr(method),
                 seconds=seconds[name],
                 command=["geofuse", *commands[name]],
-                trivial=isinstance(method, trivial),
+                trivial=isinstance(method, TrivialLine),
             )
         )
     seen = open_inputs(_parsed(next(iter(commands.values()))))

@@ -34,9 +34,8 @@ from geofuse.spatiotemporal.scene import Moments, change_moments, images_of, mer
 from geofuse.tiling import reduce_tiles
 
 
-@dataclass(frozen=True)
-class Persistence(FixedMethod):
-    """The fine image of the nearest base date, unchanged."""
+class TrivialLine(FixedMethod):
+    """A method that looks no further than the pixel, and mostly not at the scene."""
 
     @property
     @override
@@ -47,13 +46,18 @@ class Persistence(FixedMethod):
     def summarize(self, inputs: FusionInputs) -> Delayed:
         return no_summary()
 
+
+@dataclass(frozen=True)
+class Persistence(TrivialLine):
+    """The fine image of the nearest base date, unchanged."""
+
     @override
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
         return _of_nearest_pair(tile, tile.fine)
 
 
 @dataclass(frozen=True)
-class CoarseChange(FixedMethod):
+class CoarseChange(TrivialLine):
     """The fine image of the nearest base date plus the change of the coarse image.
 
     Args:
@@ -76,17 +80,8 @@ class CoarseChange(FixedMethod):
 
     @property
     @override
-    def halo(self) -> int:
-        return 0
-
-    @property
-    @override
     def coarse_halo(self) -> int | None:
         return 2 if self.upsample == "bicubic" else None
-
-    @override
-    def summarize(self, inputs: FusionInputs) -> Delayed:
-        return no_summary()
 
     @override
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
@@ -104,7 +99,7 @@ class CoarseChange(FixedMethod):
 
 
 @dataclass(frozen=True)
-class LinearInTime(FixedMethod):
+class LinearInTime(TrivialLine):
     """The fine images before and after, interpolated by date; the coarse are not used.
 
     With more than two pairs the nearest ones around the prediction date serve. Where that
@@ -112,15 +107,6 @@ class LinearInTime(FixedMethod):
     """
 
     pairs_needed: ClassVar[int] = 2
-
-    @property
-    @override
-    def halo(self) -> int:
-        return 0
-
-    @override
-    def summarize(self, inputs: FusionInputs) -> Delayed:
-        return no_summary()
 
     @override
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
@@ -145,17 +131,12 @@ class LineSummary(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BandLine(FixedMethod):
+class BandLine(TrivialLine):
     """One line per band, fitted from C1 to C2 over the scene, applied to F1.
 
     The nearest base date that is valid at the pixel serves. Where C1 is constant, the
     slope is 1.
     """
-
-    @property
-    @override
-    def halo(self) -> int:
-        return 0
 
     @override
     def summarize(self, inputs: FusionInputs) -> Delayed:
