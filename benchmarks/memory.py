@@ -4,7 +4,7 @@
 
 STARFM, one band, one pair, radius 10: `open_optical`, `Pair`, `FusionInputs`, `predict`,
 `write_cog`. Each size runs in a fresh process. What is measured is the peak of the resident
-memory of that process (`ru_maxrss`) above what it held when everything was imported and
+memory of that process above what it held when everything was imported and
 nothing done: JAX's start, compilation, threads and GDAL's cache are all in it.
 
     fuse_rss_ratio = peak above imports at 8192x8192 / the same at 2048x2048
@@ -22,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.process import peak_mb
 
 SCALE = 16
 BLOCK = 512
@@ -101,14 +103,6 @@ def fuse_files(folder: Path) -> dict[str, float]:
         "peak_mb": peak_mb(),
         "seconds": time.perf_counter() - begin,
     }
-
-
-def peak_mb() -> float:
-    """Peak of the resident memory of this process so far, in MB of 2^20 bytes."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def measure(size: int) -> dict[str, float]:

@@ -22,16 +22,13 @@ cores, with the memory that they add; it writes a CSV.
 import os
 
 if __name__ == "__main__":
-    # Before a pool of threads is sized. Windows and macOS cannot pin.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    from benchmarks.process import pin_to_one_cpu
 
-import contextlib
-import resource
+    pin_to_one_cpu()
+
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -48,6 +45,7 @@ from skimage.morphology import (
 )
 from skimage.util import invert
 
+from benchmarks.process import all_cpus, peak_mb
 from benchmarks.record import arguments, emit, save
 from benchmarks.speed.texture_speed import natural_band
 from geofuse.features.morphology import AttributeProfile, MorphologicalProfile
@@ -168,13 +166,13 @@ def whole_tile(profile: MorphologicalProfile | AttributeProfile) -> dict[str, fl
     chunks = da.core.normalize_chunks(1024, (size, size))
     band = da.map_blocks(block, chunks=((1,), *chunks), dtype=np.float32)
     image = xr.DataArray(band, dims=("band", "y", "x"))
-    before = _peak()
-    with _all_cpus():
+    before = peak_mb()
+    with all_cpus():
         start = time.perf_counter()
         for _ in stream_tiles({"profile": profile.extract(image)}):
             pass
         seconds = time.perf_counter() - start
-    return {"seconds": seconds, "added_mb": _peak() - before}
+    return {"seconds": seconds, "added_mb": peak_mb() - before}
 
 
 def thread_scaling() -> float:
@@ -183,7 +181,7 @@ def thread_scaling() -> float:
     image = xr.DataArray(band[None], dims=("band", "y", "x"))
     data = MorphologicalProfile(RADII).extract(image, tile=512).data
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    with _all_cpus():
+    with all_cpus():
         for _ in range(3):
             for threads, taken in seconds.items():
                 start = time.perf_counter()
@@ -220,25 +218,6 @@ def measure(*, quick: bool) -> dict[str, Any]:
     for row in rows:
         print({k: round(v, 4) if type(v) is float else v for k, v in row.items()})
     return result
-
-
-@contextlib.contextmanager
-def _all_cpus() -> Iterator[None]:
-    """Let this thread, and those it starts, run on every CPU for a while."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    pinned = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, pinned)
-
-
-def _peak() -> float:
-    """Peak memory of the process so far, MB (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

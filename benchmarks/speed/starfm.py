@@ -1,4 +1,3 @@
-# ruff: noqa: E402 - the process is pinned before a thread pool can start
 """STARFM against a straightforward Numba loop of the same formula, on one CPU.
 
     python -m benchmarks.speed.starfm [--quick]
@@ -18,21 +17,11 @@ are scanned, so that LLVM can vectorize the inner loop.
 
 import os
 
-
-def _pin() -> int:
-    """Pin this process to one CPU; must come before a thread pool is started."""
-    if not hasattr(os, "sched_setaffinity"):
-        return os.cpu_count() or 1
-    cpu = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpu})
-    return 1
-
-
 if __name__ == "__main__":
-    # Pools of JAX, Numba and BLAS are sized when these are imported.
-    _CPUS = _pin()
+    from benchmarks.process import pin_to_one_cpu
+
+    _CPUS = pin_to_one_cpu()
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 import platform
 import statistics

@@ -19,20 +19,16 @@ CSV.
 import os
 
 if __name__ == "__main__":
-    # Before a pool of threads is sized. Windows and macOS cannot pin.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    from benchmarks.process import pin_to_one_cpu
 
-import contextlib
+    pin_to_one_cpu()
+
 import multiprocessing
-import resource
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,6 +38,7 @@ import numpy as np
 import xarray as xr
 from skimage.feature import graycomatrix, graycoprops
 
+from benchmarks.process import all_cpus, peak_mb
 from benchmarks.record import arguments, emit, save
 from geofuse.features.texture import GLCM
 from geofuse.tiling import stream_tiles
@@ -202,7 +199,7 @@ def thread_scaling(size: int) -> dict[str, float]:
     glcm = GLCM(WINDOW, LEVELS, features=FEATURES, value_range=(0.0, 1.0))
     texture = glcm.extract(image, tile=512).data
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    with _all_cpus():
+    with all_cpus():
         for _ in range(3):
             for threads, taken in seconds.items():
                 start = time.perf_counter()
@@ -231,8 +228,8 @@ def whole_tile() -> dict[str, float]:
     image = xr.DataArray(band, dims=("band", "y", "x"))
     glcm = GLCM(WINDOW, LEVELS, features=FEATURES)
     extract(glcm, field)  # compiles, or loads what was compiled
-    before = _peak()
-    with _all_cpus():
+    before = peak_mb()
+    with all_cpus():
         start, cpu = time.perf_counter(), time.process_time()
         for _ in stream_tiles({"texture": glcm.extract(image)}):
             pass
@@ -240,7 +237,7 @@ def whole_tile() -> dict[str, float]:
     return {
         "cpu_seconds": cpu,
         "seconds": seconds,
-        "added_mb": _peak() - before,
+        "added_mb": peak_mb() - before,
         "cpus": os.cpu_count() or 1,
     }
 
@@ -306,32 +303,6 @@ def measure(*, quick: bool) -> dict[str, Any]:
     for row in rows:
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
     return result
-
-
-@contextlib.contextmanager
-def _all_cpus() -> Iterator[None]:
-    """Let this thread, and those it starts, run on every CPU for a while."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    pinned = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, pinned)
-
-
-def _peak() -> float:
-    """Peak memory of the process so far, MB.
-
-    Linux hands the peak of `getrusage` down from parent to child; VmHWM starts anew.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().splitlines() if "VmHWM" in x)
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
