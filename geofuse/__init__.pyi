@@ -8,6 +8,8 @@ from .pairs import FusionInputs as FusionInputs
 from .pairs import FusionCase as FusionCase
 from .spatiotemporal.method import FusionMethod as FusionMethod
 from .spatiotemporal.starfm import STARFM as STARFM
+from .spatiotemporal.fitfc import FitFC as FitFC
+from .spatiotemporal.object_fitfc import ObjectFitFC as ObjectFitFC
 from .spatiotemporal.baselines import Persistence as Persistence
 from .spatiotemporal.baselines import CoarseChange as CoarseChange
 from .spatiotemporal.baselines import LinearInTime as LinearInTime

@@ -255,7 +255,8 @@ class _Stage:
             path.unlink(missing_ok=True)
         grid = grid_of(self.image)
         count, height, width = self.image.shape
-        block = min(BLOCK, math.ceil(max(height, width) / 16) * 16)
+        # Overviews are made of whole rows of blocks: low ones take less memory.
+        block = min(BLOCK // 4, math.ceil(max(height, width) / 16) * 16)
         floats = np.issubdtype(self.image.dtype, np.floating)
         profile: dict[str, Any] = {
             "driver": "GTiff",

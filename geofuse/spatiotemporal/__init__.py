@@ -6,12 +6,16 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
+from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.method import FusionMethod
+from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.starfm import STARFM
 
 #: Every method by its name on the command line. A new method is one line here.
 METHODS: dict[str, type[FusionMethod]] = {
     "starfm": STARFM,
+    "fit-fc": FitFC,
+    "object-fit-fc": ObjectFitFC,
     "persistence": Persistence,
     "coarse-change": CoarseChange,
     "linear-in-time": LinearInTime,

@@ -12,12 +12,13 @@ Every sum is written out in one order, so that a coarse pixel gets the same bits
 tile.
 """
 
-from functools import reduce
-from operator import add
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 #: A constant image still varies by this fraction of its level: rounding of float32.
@@ -129,41 +130,66 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
         Arrays without `radius` coarse pixels on each side; NaN where the window has no
         valid coarse pixel.
     """
-    rows, columns = (size - 2 * radius for size in x.shape[-2:])
-    side = range(2 * radius + 1)
-
-    def around(image: Any) -> list[Any]:
-        return [image[..., i : i + rows, j : j + columns] for i in side for j in side]
-
     valid = jnp.isfinite(x) & jnp.isfinite(y)
-    x, y = jnp.where(valid, x, 0.0), jnp.where(valid, y, 0.0)
-    count = reduce(add, around(valid.astype(jnp.float32)))
+    maps = (
+        valid.astype(jnp.float32),
+        jnp.where(valid, x, 0.0),
+        jnp.where(valid, y, 0.0),
+    )
+    count, total_x, total_y = _window_sums(maps, lambda v, p, q: (v, p, q), radius)
     safe = jnp.maximum(count, 1.0)
-    mean_x, mean_y = reduce(add, around(x)) / safe, reduce(add, around(y)) / safe
+    mean_x, mean_y = total_x / safe, total_y / safe
 
-    def product(a: Any, mean_a: Any, b: Any, mean_b: Any) -> Any:
-        # Sums about the mean (temperatures in kelvin), each term behind a `where`.
-        terms = zip(around(valid), around(a), around(b), strict=True)
-        return reduce(
-            add, [jnp.where(v, (p - mean_a) * (q - mean_b), 0.0) for v, p, q in terms]
-        )
+    # Sums about the mean (temperatures in kelvin), each product behind a `where`.
+    def products(v: Any, p: Any, q: Any) -> tuple[Any, ...]:
+        off_x, off_y = p - mean_x, q - mean_y
+        return tuple(jnp.where(v > 0, off_x * off, 0.0) for off in (off_x, off_y))
 
-    xx = product(x, mean_x, x, mean_x)
-    xy = product(x, mean_x, y, mean_y)
+    xx, xy = _window_sums(maps, products, radius)
     level = jnp.abs(mean_x) * ROUNDING
     flat = xx <= safe * jnp.where(level > 0, level * level, 0.0)
     slope = jnp.where(flat, 1.0, xy / jnp.where(flat, 1.0, xx))
-    off = [
-        jnp.where(v, (q - mean_y) - jnp.where(v, slope * (p - mean_x), 0.0), 0.0)
-        for v, p, q in zip(around(valid), around(x), around(y), strict=True)
-    ]
-    squares = reduce(add, [jnp.where(d != 0, d * d, 0.0) for d in off])
+
+    def squares(v: Any, p: Any, q: Any) -> tuple[Any]:
+        rise = jnp.where(v > 0, slope * (p - mean_x), 0.0)
+        off = (q - mean_y) - rise
+        return (jnp.where(v > 0, off * off, 0.0),)
+
+    (about,) = _window_sums(maps, squares, radius)
     some = count > 0
-    variance = squares / jnp.maximum(count - 2.0, 1.0)
-    slope, mean_x, mean_y, variance = (
-        jnp.where(some, value, jnp.nan) for value in (slope, mean_x, mean_y, variance)
+    return LocalLine(
+        slope=jnp.where(some, slope, jnp.nan),
+        mean_x=jnp.where(some, mean_x, jnp.nan),
+        mean_y=jnp.where(some, mean_y, jnp.nan),
+        variance=jnp.where(some, about / jnp.maximum(count - 2.0, 1.0), jnp.nan),
+        cells=count,
     )
-    return LocalLine(slope, mean_x, mean_y, variance, cells=count)
+
+
+def _window_sums(
+    maps: tuple[Any, ...], terms: Callable[..., tuple[Any, ...]], radius: int
+) -> tuple[Any, ...]:
+    """Sum terms over the window: `terms(*maps at the neighbor)`, in reading order.
+
+    A loop over the rows of the window, so that what is summed here is computed on the
+    coarse grid: XLA would join it with what follows, and do it again in each fine pixel.
+    """
+    side = 2 * radius + 1
+    rows, columns = (size - 2 * radius for size in maps[0].shape[-2:])
+
+    def add_row(i: Any, sums: tuple[Any, ...]) -> tuple[Any, ...]:
+        strips = [lax.dynamic_slice_in_dim(m, i, rows, axis=-2) for m in maps]
+        for j in range(side):
+            found = terms(*(strip[..., j : j + columns] for strip in strips))
+            sums = tuple(total + term for total, term in zip(sums, found, strict=True))
+        return sums
+
+    shape = (*maps[0].shape[:-2], rows, columns)
+    example = jax.eval_shape(
+        terms, *(jax.ShapeDtypeStruct(shape, m.dtype) for m in maps)
+    )
+    zeros = tuple(jnp.zeros(term.shape, term.dtype) for term in example)
+    return lax.fori_loop(0, side, add_row, zeros)
 
 
 def _cubic_weights(scale: int) -> np.ndarray:

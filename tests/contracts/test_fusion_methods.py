@@ -29,7 +29,9 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
+from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.method import OUTPUTS, _predict
+from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.synthetic import simulate_case
 
@@ -43,6 +45,8 @@ METHODS_UNDER_CONTRACT = (
     CoarseChange(upsample="bicubic"),
     LinearInTime(),
     BandLine(),
+    FitFC(radius=5, similar=4, coarse_radius=1),
+    ObjectFitFC(segment=4, steps=2, coarse_radius=1),
 )
 
 all_methods = pytest.mark.parametrize("method", METHODS_UNDER_CONTRACT, ids=repr)
