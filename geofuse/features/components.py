@@ -106,7 +106,21 @@ class PrincipalComponents(FeatureExtractor):
         return self._summary(self._chosen(image))
 
     @override
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self,
+        image: xr.DataArray,
+        *,
+        tile: int | None = FEATURE_TILE,
+        components: Delayed | None = None,
+    ) -> xr.DataArray:
+        """Project an image, lazily.
+
+        Args:
+            image: Image (band, y, x), NaN where invalid.
+            tile: Side of the tiles in pixels. The result does not depend on it.
+            components: A lazy `Components` to project on, those of another scene for
+                instance; by default those of this image.
+        """
         chosen = self._chosen(image)
         names = [f"pc{number}" for number in range(1, self.count + 1)]
         template = template_of(
@@ -117,8 +131,8 @@ class PrincipalComponents(FeatureExtractor):
             chosen,
             template,
             halo=0,
-            tile=FEATURE_TILE,
-            shared=self._summary(chosen),
+            tile=tile,
+            shared=self._summary(chosen) if components is None else components,
         )
 
     def _chosen(self, image: xr.DataArray) -> xr.DataArray:

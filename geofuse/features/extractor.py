@@ -28,12 +28,16 @@ class FeatureExtractor(abc.ABC):
     """Describes each pixel of an image by a few numbers."""
 
     @abc.abstractmethod
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self, image: xr.DataArray, *, tile: int | None = FEATURE_TILE
+    ) -> xr.DataArray:
         """Compute the features of an image, lazily unless the extractor says otherwise.
 
         Args:
             image: Image (band, y, x), NaN where invalid. Integers are cast to floats
                 before any arithmetic.
+            tile: Side of the tiles in pixels; None for one tile over the whole image.
+                The result does not depend on it.
 
         Returns:
             Features (feature, y, x), float32, NaN by the extractor's own rule. The

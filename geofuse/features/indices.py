@@ -135,7 +135,9 @@ class Indices(FeatureExtractor):
             parse(find_index(name).formula)
 
     @override
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self, image: xr.DataArray, *, tile: int | None = INDEX_TILE
+    ) -> xr.DataArray:
         asked = [find_index(name) for name in self.names]
         image = checked(image)
         program, positions = _compile(asked, dict(self.constants), image)
@@ -150,8 +152,19 @@ class Indices(FeatureExtractor):
             image.isel(band=positions),
             template,
             halo=0,
-            tile=INDEX_TILE,
+            tile=tile,
         )
+
+
+def can_compute(name: str, image: xr.DataArray) -> bool:
+    """Whether an image has the bands of an index.
+
+    Raises:
+        UnknownNameError: There is no such index.
+    """
+    words = names_in(parse(find_index(name).formula))
+    placed = [word for word in words if _place(word, image) is not None]
+    return bool(placed) and all(w in placed or w in constants() for w in words)
 
 
 def find_index(name: str) -> Index:

@@ -75,10 +75,12 @@ class LocalStatistics(FeatureExtractor):
         _check_names("statistic", self.statistics, _STATISTICS)
 
     @override
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self, image: xr.DataArray, *, tile: int | None = LOCAL_TILE
+    ) -> xr.DataArray:
         names = [f"{name}_w{self.window}" for name in self.statistics]
         compute = functools.partial(_statistics, self.window // 2, self.statistics)
-        return _by_band(self, image, self.bands, names, compute, self.window // 2)
+        return _by_band(self, image, self.bands, names, compute, self.window // 2, tile)
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,12 @@ class Gradient(FeatureExtractor):
         _check_names("operator", (self.operator,), tuple(_OPERATORS))
 
     @override
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self, image: xr.DataArray, *, tile: int | None = LOCAL_TILE
+    ) -> xr.DataArray:
         compute = functools.partial(_gradient_size, self.operator)
         return _by_band(
-            self, image, self.bands, [f"gradient_{self.operator}"], compute, 1
+            self, image, self.bands, [f"gradient_{self.operator}"], compute, 1, tile
         )
 
 
@@ -133,11 +137,13 @@ class StructureTensor(FeatureExtractor):
         _check_size("sigma", self.sigma, 0.3)
 
     @override
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self, image: xr.DataArray, *, tile: int | None = LOCAL_TILE
+    ) -> xr.DataArray:
         names = [f"structure_{name}_s{self.sigma:g}" for name in _STRUCTURE]
         compute = functools.partial(_structure, self.sigma)
         halo = _reach(self.sigma) + 1
-        return _by_band(self, image, self.bands, names, compute, halo)
+        return _by_band(self, image, self.bands, names, compute, halo, tile)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,9 @@ class Gabor(FeatureExtractor):
             _check_size("wavelength", wavelength, 2.0)
 
     @override
-    def extract(self, image: xr.DataArray) -> xr.DataArray:
+    def extract(
+        self, image: xr.DataArray, *, tile: int | None = LOCAL_TILE
+    ) -> xr.DataArray:
         waves = [
             (length, 180.0 * number / self.directions)
             for length in self.wavelengths
@@ -183,7 +191,7 @@ class Gabor(FeatureExtractor):
         names = [f"gabor_l{length:g}_a{angle:g}" for length, angle in waves]
         compute = functools.partial(_gabor, tuple(waves))
         halo = _reach(0.56 * max(self.wavelengths))
-        return _by_band(self, image, self.bands, names, compute, halo)
+        return _by_band(self, image, self.bands, names, compute, halo, tile)
 
 
 def _check_names(kind: str, names: Sequence[str], known: tuple[str, ...]) -> None:
@@ -217,6 +225,7 @@ def _by_band(
     names: Sequence[str],
     compute: Callable[[np.ndarray], np.ndarray],
     halo: int,
+    tile: int | None,
 ) -> xr.DataArray:
     """Run a function of one window, (y, x) -> (name, y, x), over bands and tiles."""
     chosen = select(checked(image), bands, needed_by=repr(extractor))
@@ -229,7 +238,7 @@ def _by_band(
         chosen,
         template,
         halo=halo,
-        tile=LOCAL_TILE,
+        tile=tile,
     )
 
 

@@ -142,7 +142,11 @@ class GLCM(FeatureExtractor):
 
     @override
     def extract(
-        self, image: xr.DataArray, *, tile: int | None = FEATURE_TILE
+        self,
+        image: xr.DataArray,
+        *,
+        tile: int | None = FEATURE_TILE,
+        ranges: Delayed | None = None,
     ) -> xr.DataArray:
         """Compute the texture of every band of an image, lazily.
 
@@ -150,6 +154,8 @@ class GLCM(FeatureExtractor):
             image: Image (band, y, x), NaN or infinite where invalid. Backscatter: in
                 dB, where speckle is as rough in bright places as in dark ones.
             tile: Side of the tiles in pixels. The result does not depend on it.
+            ranges: What `summarize` gave for this scene or another one; by default for
+                this image.
 
         Returns:
             Texture (feature, y, x), float32; see the class for NaN. Levels count from
@@ -180,8 +186,19 @@ class GLCM(FeatureExtractor):
             ),
             halo=self.halo,
             tile=tile,
-            shared=self._ranges(image),
+            shared=self._ranges(image) if ranges is None else ranges,
         )
+
+    def summarize(self, image: xr.DataArray) -> Delayed:
+        """Lowest and highest value of the gray levels, lazily: `.compute()` scans once.
+
+        Args:
+            image: Image (band, y, x).
+
+        Returns:
+            A lazy array (band, 2), float64; NaN where a band has no valid pixel.
+        """
+        return self._ranges(checked(image))
 
     def _names(self, bands: Sequence[str]) -> list[str]:
         directions = [f"_dy{dy}_dx{dx}" for dy, dx in self.offsets]
