@@ -8,6 +8,9 @@ one of its kinds.
 import difflib
 from collections.abc import Iterable
 
+#: A message lists no more names than this.
+_MOST_NAMES = 80
+
 
 class GeofuseError(Exception):
     """What all errors of geofuse have in common."""
@@ -83,7 +86,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["starfm", "persistence"])
     'known: persistence, starfm'
     """
-    names = sorted(known)
-    listing = "known: " + ", ".join(names)
+    names = sorted(known, key=str.casefold)
+    shown = names if len(names) <= _MOST_NAMES else names[: _MOST_NAMES // 2]
+    rest = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    listing = "known: " + ", ".join(shown) + rest
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}? {listing}" if near else listing

@@ -3,6 +3,7 @@
     true_or_false_color(images)        three bands as red, green and blue
     error_map(predicted, reference)    predicted minus true, of one band
     panel(inputs, products, truth)     a whole case: inputs, products, errors
+    feature_panel(features)            each feature in gray, in a stretch of its own
 
 Pictures that are to be compared share one stretch of colors. Invalid pixels are
 hatched: they are neither dark ground nor a small error. Only every n-th pixel is kept,
@@ -209,6 +210,34 @@ def panel(
             _draw(below, wrong.pictures[name], f"error of {name}")
     words = _in_words(views["truth", ""], colors.bands)
     _say(figure, f"{title}\n{words}" if title else words)
+    return figure
+
+
+def feature_panel(features: xr.DataArray, *, most: int = 300) -> Figure:
+    """Draw every feature in gray, each stretched from its 2nd to its 98th percentile.
+
+    Args:
+        features: Image (feature, y, x), lazy or not, NaN where invalid.
+        most: Most pixels of a picture on a side.
+
+    Raises:
+        ParameterError: There is no feature.
+    """
+    if features.ndim != 3 or 0 in features.shape:
+        raise ParameterError(
+            f"expected features (feature, y, x), at least one, found {features.dims} of "
+            f"sizes {features.shape}; see FeatureStack.extract"
+        )
+    view = decimated(features.rename({features.dims[0]: "band"}), most=most)
+    columns = min(_COLUMNS, len(view))
+    figure, axes = _figure(math.ceil(len(view) / columns), columns)
+    for number, (one, axis) in enumerate(zip(view, axes, strict=False)):
+        name = str(one["band"].item())
+        picture = composite({name: view[number : number + 1]}, most=most)
+        _draw(axis, picture.pictures[name], name)
+        if number == 0:
+            _scale_bar(axis, view)
+    _say(figure, _in_words(view, ()) + "; dark: low, bright: high")
     return figure
 
 

@@ -1,6 +1,8 @@
-"""Nine spectral indices against spyndex, on NumPy float32 of one 512x512 image.
+"""Nine spectral indices against spyndex, on NumPy float32 of one 512x512 image, one CPU.
 
-`measure` is one entry of the table of `benchmarks.speed.features`. Both sides get the
+    python -m benchmarks.speed.indices_speed [--quick]
+
+Both sides get the
 same six bands in memory and give nine arrays in memory; the values are compared first.
 Times are CPU seconds of this process (one thread), medians of interleaved repeats.
 
@@ -13,6 +15,12 @@ Times are CPU seconds of this process (one thread), medians of interleaved repea
 Compilation is not timed: it takes a second, once, and comes only when it pays.
 """
 
+if __name__ == "__main__":
+    from benchmarks.process import pin_to_one_cpu
+
+    pin_to_one_cpu()
+
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +30,7 @@ import dask.base
 import numpy as np
 import xarray as xr
 
+from benchmarks.record import arguments, emit
 from geofuse.features import fused
 from geofuse.features.formulas import Number, Tree, names_in, parse, substitute
 from geofuse.features.index_table import DEFAULTS, INDICES
@@ -32,12 +41,11 @@ BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 _CODES = ("B", "G", "R", "N", "S1", "S2")
 
 
-def measure(quick: bool = True) -> dict[str, float]:
-    """Measure; `quick` repeats less often.
-
-    Raises:
-        ImportError: spyndex is not installed (extra `indices`).
-    """
+def measure(*, quick: bool) -> dict[str, float | None]:
+    """Measure; `quick` repeats less often. Nulls where spyndex is not installed."""
+    if importlib.util.find_spec("spyndex") is None:
+        print("indices are left out: spyndex is not installed (extra `indices`)")
+        return {"indices_vs_spyndex": None}
     repeats = 9 if quick else 31
     image = _image(512)
     program = fused.fuse([_tree(name) for name in NAMES], _positions())
@@ -76,10 +84,10 @@ def measure(quick: bool = True) -> dict[str, float]:
     )
     large = _seconds([spyndex_through_dask, through_dask], max(3, repeats // 3))
     return {
-        "indices_vs_spyndex": fast[0] / fast[1],
-        "indices_interpreted_vs_spyndex": slow[0] / slow[1],
-        "indices_raster_vs_spyndex": large[0] / large[1],
-        "indices_mpx_per_s": image[0].size / fast[1] / 1e6,
+        "indices_vs_spyndex": round(fast[0] / fast[1], 2),
+        "indices_interpreted_vs_spyndex": round(slow[0] / slow[1], 2),
+        "indices_raster_vs_spyndex": round(large[0] / large[1], 2),
+        "indices_mpx_per_second": round(image[0].size / fast[1] / 1e6, 1),
     }
 
 
@@ -117,3 +125,12 @@ def _seconds(functions: Sequence[Callable[[], Any]], repeats: int) -> list[float
             function()
             measured.append(time.process_time() - start)
     return [statistics.median(measured) for measured in times]
+
+
+def main() -> None:
+    """Measure, and print the result as JSON."""
+    emit(measure(quick=arguments(__doc__).quick))
+
+
+if __name__ == "__main__":
+    main()
