@@ -3,8 +3,9 @@
     python -m benchmarks.tile_law [--quick]
 
 Every method predicts every case in tiles of 64, 150 and 512 pixels and untiled; all outputs
-are compared bit for bit. The cases are real where `GEOFUSE_DATA` has them, simulated
-otherwise. `--quick` takes one case a site.
+are compared bit for bit; so are all hand-made features, of real and simulated images. The
+cases are real where `GEOFUSE_DATA` has them, simulated otherwise. `--quick` takes one case
+a site.
 """
 
 import itertools
@@ -15,6 +16,7 @@ import xarray as xr
 
 from benchmarks.cases import NamedCase, real_cases, simulated_cases
 from benchmarks.record import arguments, emit, save
+from benchmarks.tile_law_features import check_features
 from geofuse.errors import TooFewPairsError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal import METHODS
@@ -86,6 +88,10 @@ def main() -> None:
         worst = max(float(str(row["max_difference"])) for row in found)
         print(f"{named.name}: {len(found)} products, largest difference {worst}")
         rows += found
+    found = list(check_features(TILES, quick=quick))
+    for row in found:
+        print(f"{row['checked']}: largest difference {row['max_difference']}")
+    rows += found
     if not quick:
         print(f"written: {save('tile-law', rows).name}")
     emit(
