@@ -1,4 +1,4 @@
-"""Memory of a whole fusion, from raster files to a product, as the raster grows.
+"""Memory of whole jobs, from raster files to a product, as the raster grows.
 
     python -m benchmarks.memory [--quick]
 
@@ -9,6 +9,12 @@ nothing done: JAX's start, compilation, threads and GDAL's cache are all in it.
 
     fuse_rss_ratio = peak above imports at 8192x8192 / the same at 2048x2048
                      (--quick: 4096x4096 / 1024x1024)
+
+A feature stack, three bands: indices, texture and a morphological profile (which is
+global) of the first principal component; `open_optical`, `extract`, `write_cog`:
+
+    features_rss_ratio = the same at 8192x8192 / at 2048x2048
+                         (--quick: 4096x4096 / 2048x2048)
 
 Sixteen times the pixels should take the same memory. The files are drawn block by block
 from one seed, in a process of their own.
@@ -28,7 +34,8 @@ from benchmarks.process import peak_mb
 SCALE = 16
 BLOCK = 512
 RADIUS = 10
-FINE, COARSE, LATER = "fine.tif", "coarse.tif", "later.tif"
+FINE, COARSE, LATER, IMAGE = "fine.tif", "coarse.tif", "later.tif", "image.tif"
+BANDS = ("green", "red", "nir")
 DATES = ("2021-05-01", "2021-07-01")
 
 
@@ -57,6 +64,15 @@ def make_files(folder: Path, size: int) -> None:
         "zlevel": 1,
     }
     rng = np.random.default_rng(0)
+    with rasterio.open(folder / IMAGE, "w", **(profile | {"count": 3})) as image:
+        image.descriptions = BANDS
+        for top in range(0, size, BLOCK):
+            for left in range(0, size, BLOCK):
+                fields = rng.normal(2500, 900, (3, BLOCK // 8, BLOCK // 8))
+                rough = rng.normal(0, 80, (3, BLOCK, BLOCK))
+                values = fields.repeat(8, axis=1).repeat(8, axis=2) + rough
+                window = Window(left, top, BLOCK, BLOCK)
+                image.write(np.clip(values, 1, 9999).astype(np.int16), window=window)
     with (
         rasterio.open(folder / FINE, "w", **profile) as fine,
         rasterio.open(folder / COARSE, "w", **profile) as coarse,
@@ -105,11 +121,36 @@ def fuse_files(folder: Path) -> dict[str, float]:
     }
 
 
-def measure(size: int) -> dict[str, float]:
+def describe_file(folder: Path) -> dict[str, float]:
+    """Make a feature stack of the image; tell memory and seconds as `fuse_files`."""
+    import numba  # noqa: F401
+
+    import geofuse as gf
+    from geofuse.features import cooccurrence, max_tree, reconstruction  # noqa: F401
+
+    stack = gf.FeatureStack(
+        indices=("ndvi", "ndwi"),
+        texture=gf.GLCM(window=7, features=("contrast", "entropy")),
+        profiles=gf.MorphologicalProfile(radii=(2, 4, 8)),
+        components=1,
+    )
+    run = (gf.open_optical, gf.write_cog)
+    baseline = peak_mb()
+    begin = time.perf_counter()
+    image = run[0](folder / IMAGE, "gain=1e-4", date=DATES[0], bands=BANDS)
+    run[1](stack.extract(image).rename(feature="band"), folder / "features.tif")
+    return {
+        "baseline_mb": baseline,
+        "peak_mb": peak_mb(),
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def measure(size: int, job: str) -> dict[str, float]:
     """Peak memory above the imports and seconds for one size, each in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="geofuse-memory-") as folder:
         _in_fresh_process("--make", str(size), "--folder", folder)
-        output = _in_fresh_process("--fuse", "--folder", folder)
+        output = _in_fresh_process(f"--{job}", "--folder", folder)
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found
 
@@ -117,15 +158,18 @@ def measure(size: int) -> dict[str, float]:
 def main() -> None:
     """Run the benchmark, or a part of it in a process of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4096 over 1024, no CSV")
+    parser.add_argument("--quick", action="store_true", help="smaller, no CSV")
     parser.add_argument("--make", type=int, metavar="SIZE", help=argparse.SUPPRESS)
     parser.add_argument("--fuse", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--features", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
         make_files(options.folder, options.make)
     elif options.fuse:
         print(json.dumps(fuse_files(options.folder)))
+    elif options.features:
+        print(json.dumps(describe_file(options.folder)))
     else:
         _report(options.quick)
 
@@ -133,29 +177,36 @@ def main() -> None:
 def _report(quick: bool) -> None:
     from benchmarks.record import emit, save
 
-    print(f"STARFM, one band, one pair, radius {RADIUS}: files -> product")
+    sizes = {
+        "fuse": (1024, 4096) if quick else (2048, 8192),
+        "features": (2048, 4096) if quick else (2048, 8192),
+    }
     print(
-        f"{'size':>6} {'imports MB':>11} {'peak MB':>8} {'above MB':>9} {'seconds':>8}"
+        f"{'job':>8} {'size':>6} {'imports MB':>11} {'peak MB':>8} {'above MB':>9} "
+        f"{'seconds':>8}"
     )
-    rows = []
-    for size in (1024, 4096) if quick else (2048, 8192):
-        found = measure(size)
-        above = found["peak_mb"] - found["baseline_mb"]
-        rows.append({"size": size, **found, "above_mb": above})
-        print(
-            f"{size:>6} {found['baseline_mb']:>11.0f} {found['peak_mb']:>8.0f} "
-            f"{above:>9.0f} {found['seconds']:>8.1f}"
-        )
+    rows: list[dict[str, Any]] = []
+    for job, both in sizes.items():
+        for size in both:
+            found = measure(size, job)
+            above = found["peak_mb"] - found["baseline_mb"]
+            rows.append({"job": job, "size": size, **found, "above_mb": above})
+            print(
+                f"{job:>8} {size:>6} {found['baseline_mb']:>11.0f} "
+                f"{found['peak_mb']:>8.0f} {above:>9.0f} {found['seconds']:>8.1f}",
+                flush=True,
+            )
     if not quick:
-        save("memory", [{k: round(v, 1) for k, v in row.items()} for row in rows])
-    emit(
-        {
-            "fuse_rss_ratio": round(rows[1]["above_mb"] / rows[0]["above_mb"], 3),
-            "sizes": [row["size"] for row in rows],
-            "above_imports_mb": [round(row["above_mb"], 1) for row in rows],
-            "seconds": [round(row["seconds"], 1) for row in rows],
-        }
-    )
+        save("memory", [_rounded(row) for row in rows])
+    result: dict[str, Any] = {}
+    for job, both in sizes.items():
+        small, large = (row for row in rows if row["job"] == job)
+        result[f"{job}_rss_ratio"] = round(large["above_mb"] / small["above_mb"], 3)
+        result[f"{job}_sizes"] = list(both)
+        result[f"{job}_above_imports_mb"] = [
+            round(row["above_mb"], 1) for row in (small, large)
+        ]
+    emit(result)
 
 
 def _in_fresh_process(*arguments: str) -> str:
@@ -166,6 +217,10 @@ def _in_fresh_process(*arguments: str) -> str:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 1) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def _repeated(cells: Any, times: int) -> Any:

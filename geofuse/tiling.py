@@ -404,7 +404,9 @@ def _window_tasks(
 ) -> dict[Any, Any]:
     """One task a tile: assemble the windows, call the function."""
     function_key = f"function-{name}"
-    layer: dict[Any, Any] = {function_key: (_value, _Constant(function))}
+    # A constant, not a task: a task at the bottom of the scheduler's stack would make all
+    # tiles of the source wait for it in memory.
+    layer: dict[Any, Any] = {function_key: _Constant(function)}
     shared_key = shared.key if shared is not None else None
     for row in range(tiles.rows):
         for column in range(tiles.columns):
@@ -486,14 +488,15 @@ def _assemble(windows: Sequence[_Window], blocks: Sequence[np.ndarray]) -> Array
 
 
 def _run_tile(
-    function: TileFunction,
+    function: _Constant,
     shared: Any,
     plan: _Constant,
     blocks: Sequence[np.ndarray],
 ) -> Arrays:
     windows, size, crop = plan.value
     tile = {}
-    for name, value in function(_assemble(windows, blocks), shared).items():
+    arrays = _assemble(windows, blocks)
+    for name, value in function.value(arrays, _plain(shared)).items():
         array = np.asarray(value)
         if array.shape[-2:] != size:
             raise GridMismatchError(
@@ -506,12 +509,12 @@ def _run_tile(
 
 
 def _run_scan(
-    function: Callable[[Arrays, Any], Any],
+    function: _Constant,
     shared: Any,
     plan: _Constant,
     blocks: Sequence[np.ndarray],
 ) -> Any:
-    return function(_assemble(plan.value[0], blocks), shared)
+    return function.value(_assemble(plan.value[0], blocks), _plain(shared))
 
 
 def _pick(
@@ -528,6 +531,11 @@ def _pick(
 
 def _value(constant: _Constant) -> Any:
     return constant.value
+
+
+def _plain(shared: Any) -> Any:
+    """A shared value, whether it was just computed or lies in the graph."""
+    return shared.value if isinstance(shared, _Constant) else shared
 
 
 def _graph(
@@ -559,10 +567,11 @@ def _computer(
         needed, _ = cull(graph, keys)
         return schedule(needed, keys, **options)
 
-    shared = [name for name in whole.layers if name.startswith(_SHARED)]
-    if shared:
-        for name, value in zip(shared, run(shared), strict=True):
-            graph[name] = (_value, _Constant(value))
+    # One depth after the other: a scan that needs the numbers of an earlier one would
+    # otherwise keep every chunk in memory that both of them read.
+    for names in _shared_by_depth(whole):
+        for name, value in zip(names, run(names), strict=True):
+            graph[name] = _Constant(value)
         release_memory()
 
     def compute(places: list[tuple[int, int]]) -> list[Arrays]:
@@ -580,6 +589,24 @@ def _computer(
         return [{name: next(values) for name in arrays} for _ in places]
 
     return compute
+
+
+def _shared_by_depth(graph: Any) -> list[list[str]]:
+    """Keys of shared values; those of a list need only values of the lists before."""
+    depths: dict[str, int] = {}
+
+    def depth(layer: str) -> int:
+        """How many shared values, one needing the other, the layer ends."""
+        if layer not in depths:
+            above = max(map(depth, graph.dependencies[layer]), default=0)
+            depths[layer] = above + layer.startswith(_SHARED)
+        return depths[layer]
+
+    levels: dict[int, list[str]] = {}
+    for name in graph.layers:
+        if name.startswith(_SHARED):
+            levels.setdefault(depth(name), []).append(name)
+    return [levels[number] for number in sorted(levels)]
 
 
 def _threads(workers: int | None) -> int:

@@ -381,3 +381,36 @@ def test_nothing_is_computed_when_a_mosaic_is_described():
     )
     with dask.config.set(scheduler="synchronous"), pytest.raises(AssertionError):
         result.compute()
+
+
+def test_a_scan_that_needs_another_keeps_no_chunk_for_it():
+    alive, most = [0], [0]
+
+    def gone():
+        alive[0] -= 1
+
+    def read(arrays, shared):
+        chunk = arrays["image"].copy()
+        alive[0] += 1
+        most[0] = max(most[0], alive[0])
+        weakref.finalize(chunk, gone)
+        return {"out": chunk}
+
+    def total(arrays, shared):
+        return float(arrays["image"].sum(dtype=float)) + (shared or 0.0)
+
+    def scaled(arrays, shared):
+        return {"out": arrays["image"] * np.float32(shared)}
+
+    image = raster(80, 80, bands=1, chunks=(1, 10, 10))
+    source = map_tiles(read, {"image": image}, template_of(image), halo=0, tile=10).out
+    first = reduce_tiles(total, {"image": source}, sum, tile=10)
+    second = reduce_tiles(total, {"image": source}, sum, tile=10, shared=first)
+    result = map_tiles(
+        scaled, {"image": source}, template_of(image), halo=0, tile=10, shared=second
+    )
+    expected = np.float32(65 * float(image.sum(dtype=float)))
+    for tile in stream_tiles({"out": result.out}, workers=1):
+        part = image.values[(..., *tile.window)] * expected
+        np.testing.assert_allclose(tile.arrays["out"], part, rtol=1e-6)
+    assert most[0] <= 10
