@@ -2,6 +2,8 @@ from .rasters import sensors as sensors
 from .rasters.sensors import Band as Band
 from .rasters.sensors import Sensor as Sensor
 from .rasters.optical import open_optical as open_optical
+from .rasters.quality import open_quality as open_quality
+from .rasters.quality import valid_from as valid_from
 from .rasters.align import align as align
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs

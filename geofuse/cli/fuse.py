@@ -13,6 +13,13 @@ import os
 import sys
 from typing import Any
 
+from geofuse.cli.masks import (
+    add_mask_arguments,
+    check_mask_dates,
+    mask_files,
+    mask_of,
+)
+
 HELP = "predict the fine image of another date"
 
 
@@ -46,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--coarse-sensor", default="generic", metavar="S", help="likewise"
     )
+    add_mask_arguments(parser)
     parser.add_argument(
         "--scale",
         type=int,
@@ -147,35 +155,35 @@ def open_inputs(options: argparse.Namespace) -> Any:
     dates = [date for *_, date in (*options.pair, options.at)]
     for date in dates:
         parse_date(date)
+    check_mask_dates(options)
     if options.scale is not None and options.scale < 2:
         raise ParameterError(
             f"expected --scale = coarse GSD / fine GSD, a whole number above 1, found "
             f"{options.scale}; MODIS on Landsat is 16"
         )
     bands = options.bands and [band.strip() for band in options.bands.split(",")]
+
+    def opened(side: str, path: str, date: str, **part: Any) -> Any:
+        sensor = getattr(options, f"{side}_sensor")
+        mask = mask_of(options, side, sensor, date)
+        return open_optical(path, sensor, date=date, bands=bands, quality=mask, **part)
+
     first = None
     pairs = []
     # By date: the order on the command line changes nothing.
     for fine_path, coarse_path, date in sorted(
         options.pair, key=lambda pair: (parse_date(pair[2]), pair)
     ):
-        fine = open_optical(
-            fine_path,
-            options.fine_sensor,
-            date=date,
-            bands=bands,
-            bbox=options.bbox if first is None else None,
-            bbox_crs=options.bbox_crs if first is None else None,
-        )
-        # Scenes of one path and row share their pixels but not always their extent.
-        fine = fine if first is None else align(fine, like=first)
-        first = fine if first is None else first
-        coarse = open_optical(
-            coarse_path, options.coarse_sensor, date=date, bands=bands
-        )
+        if first is None:
+            fine = first = opened(
+                "fine", fine_path, date, bbox=options.bbox, bbox_crs=options.bbox_crs
+            )
+        else:
+            # Scenes of one path and row share their pixels but not always their extent.
+            fine = align(opened("fine", fine_path, date), like=first)
+        coarse = opened("coarse", coarse_path, date)
         pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
-    path, date = options.at
-    coarse = open_optical(path, options.coarse_sensor, date=date, bands=bands)
+    coarse = opened("coarse", *options.at)
     return FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))
 
 
@@ -239,6 +247,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
     written = [p for p in (options.out, options.uncertainty, options.quality) if p]
     read = [path for *paths, _ in (*options.pair, options.at) for path in paths]
+    read += mask_files(options)
     for path in written:
         if os.path.realpath(path) in map(os.path.realpath, read):
             raise ParameterError(

@@ -12,22 +12,16 @@ import rasterio.features
 import xarray as xr
 from affine import Affine
 from dask.base import tokenize
-from odc.geo.geobox import GeoBox
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
 
 from geofuse.errors import (
-    CRSMismatchError,
     DateMismatchError,
-    GridMismatchError,
     ParameterError,
 )
-from geofuse.rasters.grid import crs_name, place
+from geofuse.rasters.grid import place
+from geofuse.rasters.placement import chunk_sides, clip, file_grid, file_rows
+from geofuse.rasters.quality import onto_grid, open_quality
 from geofuse.rasters.sensors import Sensor, select_bands, sensor_of
 from geofuse.rasters.source import (
-    CHUNK,
-    WIDEST_CHUNK,
-    RasterFile,
     RasterSource,
     inspect,
     name_of,
@@ -44,6 +38,7 @@ def open_optical(
     bbox_crs: str | None = None,
     geometry: Any = None,
     chunks: int | None = None,
+    quality: str | os.PathLike[str] | xr.DataArray | None = None,
 ) -> xr.DataArray:
     """Open a raster file as an image, lazily: nothing is read until it is computed.
 
@@ -61,6 +56,9 @@ def open_optical(
             lie outside are NaN.
         chunks: Side of the dask chunks in pixels; by default whole blocks of the file, of
             256 to 1024 pixels.
+        quality: Where the image is usable: the quality file that comes with the sensor's
+            product (see `open_quality`), or a mask (y, x), True where usable, from
+            `open_quality` or `valid_from` where other flags or a dilation are wanted.
 
     Returns:
         Image (band, y, x), float32, NaN where the file has its nodata; a scalar `time`;
@@ -88,18 +86,18 @@ def open_optical(
         )
     file = inspect(path)
     chosen = select_bands(sensor, file.descriptions, bands, path=file.path)
-    grid, south_up = _grid(file)
+    grid, south_up = file_grid(file)
     if geometry is not None:
         geometry = getattr(geometry, "__geo_interface__", geometry)
         around = rasterio.features.bounds(geometry)
         bbox = around if bbox is None else bbox
-    rows, columns = _clip(grid, bbox, bbox_crs, file)
+    rows, columns = clip(grid, bbox, bbox_crs, file)
     grid = grid[rows, columns]
     indexes = tuple(index for _, index in chosen)
     source = RasterSource(
         file=file,
         indexes=indexes,
-        rows=_file_rows(rows, file.shape[1], south_up),
+        rows=file_rows(rows, file.shape[1], south_up),
         columns=(columns.start, columns.stop - columns.start),
         gain=tuple(_pick(sensor.gain, file.scales[index]) for index in indexes),
         offset=tuple(_pick(sensor.offset, file.offsets[index]) for index in indexes),
@@ -108,7 +106,7 @@ def open_optical(
     )
     data = da.from_array(
         source,
-        chunks=(-1, *((chunks, chunks) if chunks else _chunk_sides(file.block))),
+        chunks=(-1, *((chunks, chunks) if chunks else chunk_sides(file.block))),
         name=f"open-{tokenize(source)}",
         asarray=False,
         meta=np.empty((0, 0, 0), np.float32),
@@ -126,15 +124,27 @@ def open_optical(
         "grid_mapping": "spatial_ref",
     }
     image.name = "reflectance"
-    return image
+    return image if quality is None else _masked(image, quality, sensor)
 
 
-def _chunk_sides(block: tuple[int, int]) -> list[int]:
-    """Sides of chunks that are whole blocks where these are small enough."""
-    return [
-        math.ceil(CHUNK / side) * side if side <= WIDEST_CHUNK else WIDEST_CHUNK // 2
-        for side in block
-    ]
+def _masked(
+    image: xr.DataArray, quality: str | os.PathLike[str] | xr.DataArray, sensor: Sensor
+) -> xr.DataArray:
+    """The image with NaN where its quality says that it is not usable."""
+    if isinstance(quality, xr.DataArray):
+        if quality.dtype != bool:
+            raise ParameterError(
+                f"expected a mask, True where usable, found {quality.dtype}; make one "
+                "with geofuse.valid_from(quality, layer)"
+            )
+        valid = onto_grid(quality, image, name="the mask")
+    else:
+        valid = open_quality(quality, sensor.name, like=image)
+    masked = image.where(valid)
+    masked.attrs["quality"] = " ".join(
+        str(valid.attrs.get(name, "")) for name in ("source", "quality", "dropped")
+    ).strip()
+    return masked
 
 
 def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:
@@ -163,88 +173,6 @@ def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:
             f"expected an ISO date like 2021-07-01, found {date!r}; year, month, day"
         )
     return day.astype("datetime64[ns]")
-
-
-def _grid(file: RasterFile) -> tuple[GeoBox, bool]:
-    """Grid of a file, north up, and whether the file is south up."""
-    transform = file.transform
-    if transform.b or transform.d:
-        raise GridMismatchError(
-            f"expected a grid along the axes of its CRS, found a rotated one in "
-            f"{file.path}; straighten it first: gdalwarp INPUT OUTPUT"
-        )
-    if not (transform.a and transform.e and all(map(math.isfinite, transform))):
-        raise GridMismatchError(
-            f"expected pixels with a size, found {transform.a:g} by {transform.e:g} in "
-            f"{file.path}; correct it with gdal_edit -a_ullr"
-        )
-    south_up = file.georeferenced and transform.e > 0
-    if south_up:
-        transform = transform * Affine(1, 0, 0, 0, -1, file.shape[1])
-    return GeoBox(file.shape[1:], transform, file.crs_wkt), south_up
-
-
-def _clip(
-    grid: GeoBox,
-    bbox: Sequence[float] | None,
-    bbox_crs: str | None,
-    file: RasterFile,
-) -> tuple[slice, slice]:
-    """Rows and columns that a bounding box touches."""
-    height, width = grid.shape
-    if bbox is None:
-        return slice(0, height), slice(0, width)
-    left, bottom, right, top = _box(bbox)
-    if bbox_crs is not None:
-        if grid.crs is None:
-            raise CRSMismatchError(
-                f"expected a file with a CRS to clip in {bbox_crs}, found none in "
-                f"{file.path}; give the box in pixels of the file, without its CRS"
-            )
-        try:
-            transformer = Transformer.from_crs(
-                CRS.from_user_input(bbox_crs), grid.crs.proj, always_xy=True
-            )
-        except CRSError:
-            raise CRSMismatchError(
-                f"expected a CRS for the box, found {bbox_crs!r}; for example EPSG:4326"
-            ) from None
-        box = transformer.transform_bounds(left, bottom, right, top)
-        left, bottom, right, top = box
-    to_pixels = ~grid.affine
-    corners = [to_pixels * corner for corner in ((left, top), (right, bottom))]
-    spans = []
-    for axis, size in ((1, height), (0, width)):
-        low, high = sorted(corner[axis] for corner in corners)
-        first = last = 0
-        if math.isfinite(low) and math.isfinite(high):
-            first = max(math.floor(low + 1e-6), 0)
-            last = min(math.ceil(high - 1e-6), size)
-        if first >= last:
-            bounds = grid.boundingbox
-            raise GridMismatchError(
-                f"expected a box that meets {file.path}, which reaches from "
-                f"({bounds.left:.10g}, {bounds.bottom:.10g}) to ({bounds.right:.10g}, "
-                f"{bounds.top:.10g}) in {crs_name(grid)}, found {tuple(bbox)}; give "
-                "left bottom right top, and its CRS if it is another one"
-            )
-        spans.append(slice(first, last))
-    return spans[0], spans[1]
-
-
-def _box(bbox: Sequence[float]) -> tuple[float, float, float, float]:
-    values = [float(value) for value in bbox]
-    if len(values) != 4 or not (values[0] < values[2] and values[1] < values[3]):
-        raise ParameterError(
-            f"expected a box as left, bottom, right, top, found {tuple(bbox)}; left "
-            "must be less than right, and bottom less than top"
-        )
-    return values[0], values[1], values[2], values[3]
-
-
-def _file_rows(rows: slice, height: int, south_up: bool) -> tuple[int, int]:
-    first = height - rows.stop if south_up else rows.start
-    return first, rows.stop - rows.start
 
 
 def _pick(given: float | None, stated: float) -> float:

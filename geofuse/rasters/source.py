@@ -136,6 +136,8 @@ class RasterSource:
         offset: Physical value at DN 0, per band.
         nodata: DN that mean "no measurement", per band.
         south_up: Whether the file's first row is the southernmost: it is turned over.
+        as_stored: Whether DN are wanted, in the type of the file: bit fields are no
+            numbers to be scaled.
     """
 
     file: RasterFile
@@ -146,9 +148,14 @@ class RasterSource:
     offset: tuple[float, ...]
     nodata: tuple[tuple[float, ...], ...]
     south_up: bool = False
+    as_stored: bool = False
 
-    dtype = np.dtype(np.float32)
     ndim = 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of what is read: float32, or that of the file where DN are wanted."""
+        return np.dtype(self.file.dtype if self.as_stored else np.float32)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -156,7 +163,7 @@ class RasterSource:
         return (len(self.indexes), self.rows[1], self.columns[1])
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a window, as float32 with NaN where invalid.
+        """Read a window, as float32 with NaN where invalid, or DN as stored.
 
         Raises:
             TileReadError: The window cannot be read, or the file has changed.
@@ -165,7 +172,7 @@ class RasterSource:
             np.arange(size)[part] for size, part in zip(self.shape, key, strict=True)
         ]
         if not all(index.size for index in wanted):
-            return np.empty([n for i in wanted for n in i.shape], np.float32)
+            return np.empty([n for i in wanted for n in i.shape], self.dtype)
         spans = [(int(index.min()), int(index.max()) + 1) for index in wanted]
         values = self._window(*spans)
         for axis in (2, 1, 0):
@@ -205,6 +212,8 @@ class RasterSource:
                 f"{self.file.path}, found that they cannot be read "
                 f"({_first_line(error)}); the file is damaged: fetch it again"
             ) from error
+        if self.as_stored:
+            return np.asarray(dn, self.dtype)
         return calibrated(dn, self.gain[band], self.offset[band], self.nodata[band])
 
 
