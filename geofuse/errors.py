@@ -38,6 +38,10 @@ class BandMismatchError(GeofuseError):
     """Images have other bands, or an image lacks a band that was asked for."""
 
 
+class CalibrationError(GeofuseError):
+    """Values are not what the gain and offset of their sensor would give."""
+
+
 class DateMismatchError(GeofuseError):
     """Dates are missing, not ISO, or do not fit together."""
 
@@ -72,6 +76,10 @@ class LockedError(WriteError):
     """Another process is writing the same product."""
 
     exit_code = 75
+
+
+class CalibrationWarning(UserWarning):
+    """Values look as if another gain or offset were right."""
 
 
 class NothingValidWarning(UserWarning):

@@ -20,7 +20,7 @@ from geofuse.errors import (
     ParameterError,
     TooFewPairsError,
 )
-from geofuse.rasters.grid import check_same_grid
+from geofuse.rasters.grid import check_same_grid, snapped_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +109,7 @@ class FusionInputs:
                     f"expected one pair a date, found two on {later.date}; leave one "
                     "out"
                 )
-            _agreeing(
-                later.fine, pairs[0].fine, (f"the pair of {later.date}", "others")
-            )
+        pairs = (pairs[0], *(_like_first(pair, pairs[0]) for pair in pairs[1:]))
         names = ("coarse image of the prediction date", f"pair of {pairs[0].date}")
         coarse = _agreeing(coarse, pairs[0].fine, names)
         day_of(coarse)  # refuses an image without a date
@@ -251,8 +249,9 @@ def day_of(image: xr.DataArray) -> np.datetime64:
 def _agreeing(
     image: xr.DataArray, like: xr.DataArray, names: tuple[str, str]
 ) -> xr.DataArray:
-    """`image` with its bands in the order of `like`, if grid and bands agree."""
+    """`image` with bands in the order of `like` and to the bit on its grid, if both agree."""
     check_same_grid(image, like, names=names)
+    image = snapped_to(image, like)
     bands = [str(band) for band in image["band"].values]
     wanted = [str(band) for band in like["band"].values]
     if set(bands) != set(wanted):
@@ -263,6 +262,12 @@ def _agreeing(
     if bands != wanted:
         image = image.isel(band=[bands.index(band) for band in wanted])
     return image
+
+
+def _like_first(pair: Pair, first: Pair) -> Pair:
+    """A pair on the grid, and with the bands, of the first."""
+    fine = _agreeing(pair.fine, first.fine, (f"the pair of {pair.date}", "others"))
+    return pair if fine is pair.fine else Pair(fine, pair.coarse)
 
 
 def _check_nesting(coarse: xr.DataArray, pairs: Sequence[Pair]) -> None:

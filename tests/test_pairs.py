@@ -52,6 +52,32 @@ def test_bands_are_put_in_the_order_of_the_fine_image():
     np.testing.assert_array_equal(Pair(image(), turned).coarse.values, image().values)
 
 
+def test_grids_that_differ_by_less_than_a_hundredth_of_a_pixel_are_snapped_and_said():
+    moved = GRID * Affine.translation(0.004, 0)
+    found = Pair(image(), image(transform=moved)).coarse
+    assert found.attrs["snapped"] == "0.004 pixels"
+    np.testing.assert_array_equal(found["x"], image()["x"])
+    # Without that xarray would find no pixel in common.
+    assert (found - image()).shape == image().shape
+    billionth = Pair(image(), image(transform=GRID * Affine.translation(1e-9, 0)))
+    assert "snapped" not in billionth.coarse.attrs
+    assert (billionth.coarse - image()).shape == image().shape
+    inputs = FusionInputs(
+        [pair(), pair("2021-09-01", transform=moved)], image("2021-07-01")
+    )
+    later = inputs.pairs[1]
+    np.testing.assert_array_equal(later.fine["x"], image()["x"])
+    np.testing.assert_array_equal(later.coarse["x"], image()["x"])
+
+
+def test_bands_of_a_later_pair_are_put_in_the_order_of_the_first():
+    turned = image("2021-09-01").isel(band=[1, 0])
+    inputs = FusionInputs([pair(), Pair(turned, turned)], image("2021-07-01"))
+    for images in (inputs.pairs[1].fine, inputs.pairs[1].coarse):
+        assert list(images["band"].values) == ["red", "nir"]
+        np.testing.assert_array_equal(images.values, image().values)
+
+
 def test_images_become_float32_with_bands_named_by_text():
     double = image().astype("f8").assign_coords(band=[1, 2])
     found = Pair(double, double).fine

@@ -150,6 +150,7 @@ def open_inputs(options: argparse.Namespace) -> Any:
     from geofuse.errors import ParameterError
     from geofuse.pairs import FusionInputs, Pair
     from geofuse.rasters.align import align
+    from geofuse.rasters.calibration import warn_of_scales
     from geofuse.rasters.optical import open_optical, parse_date
 
     dates = [date for *_, date in (*options.pair, options.at)]
@@ -169,7 +170,7 @@ def open_inputs(options: argparse.Namespace) -> Any:
         return open_optical(path, sensor, date=date, bands=bands, quality=mask, **part)
 
     first = None
-    pairs = []
+    pairs: list[Pair] = []
     # By date: the order on the command line changes nothing.
     for fine_path, coarse_path, date in sorted(
         options.pair, key=lambda pair: (parse_date(pair[2]), pair)
@@ -182,6 +183,8 @@ def open_inputs(options: argparse.Namespace) -> Any:
             # Scenes of one path and row share their pixels but not always their extent.
             fine = align(opened("fine", fine_path, date), like=first)
         coarse = opened("coarse", coarse_path, date)
+        if not pairs:
+            warn_of_scales(fine, coarse)
         pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
     coarse = opened("coarse", *options.at)
     return FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))

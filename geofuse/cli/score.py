@@ -60,12 +60,8 @@ def open_both(options: argparse.Namespace) -> tuple[Any, Any]:
     from geofuse.rasters.sensors import sensor_of
     from geofuse.rasters.source import inspect
 
-    # A score does not look at the day; files need not tell theirs.
-    day = "1970-01-01"
     names = _names(inspect(options.predicted))
-    predicted = open_optical(
-        options.predicted, options.predicted_sensor, date=day, bands=names
-    )
+    predicted = open_optical(options.predicted, options.predicted_sensor, bands=names)
     file = inspect(options.reference)
     named = _names(file)
     by_name = bool(sensor_of(options.reference_sensor).bands) or (
@@ -77,9 +73,7 @@ def open_both(options: argparse.Namespace) -> tuple[Any, Any]:
             f"expected the {len(bands)} bands of {options.predicted}, found "
             f"{file.shape[0]} in {options.reference}; give files of the same bands"
         )
-    reference = open_optical(
-        options.reference, options.reference_sensor, date=day, bands=bands
-    )
+    reference = open_optical(options.reference, options.reference_sensor, bands=bands)
     return predicted, reference
 
 

@@ -40,6 +40,7 @@ from geofuse.rasters.grid import (
     coordinates,
     describe,
     grid_of,
+    note_snap,
     same_crs,
     shift_between,
 )
@@ -87,7 +88,8 @@ def align(
     Returns:
         The image (band, y, x) on the grid of `like`, NaN outside its own extent. Its
         `time` and bands are kept. Attributes `scale` and `coarse_offset` say how coarse
-        pixels lie on the fine grid, where they do.
+        pixels lie on the fine grid, where they do, and `snapped` by how much of a pixel
+        an image was moved that was meant to be on the grid of `like`.
 
     Raises:
         CRSMismatchError: One image has a CRS and the other none.
@@ -115,7 +117,9 @@ def align(
     data = image.data if isinstance(image.data, da.Array) else da.from_array(image.data)
     if same_crs(source, target) and shift_between(target, source) < TOLERANCE:
         nesting = None if scale is None else Nesting(int(scale), (0, 0))
-        return _placed(data, image, target, nesting)
+        snapped = _placed(data, image, target, nesting)
+        note_snap(snapped, shift_between(target, source))
+        return snapped
     if scale is None and on_one_lattice(source, target):
         _check_overlap(source, target, image)
         return _placed(_window(data, source, target), image, target, None)
@@ -126,7 +130,8 @@ def align(
             f"{describe(source)} and {describe(target)}; give both a CRS, or cut them "
             "to one grid"
         )
-    if nesting is not None and scale in (None, nesting.scale):
+    repeats = scale is not None or resampling in (None, "nearest")
+    if nesting is not None and scale in (None, nesting.scale) and repeats:
         coarse = _coarse_grid(source, target, nesting)
         _check_overlap(source, target, image)
         return _placed(

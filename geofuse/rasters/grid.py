@@ -145,6 +145,31 @@ def check_same_grid(
         raise GridMismatchError(f"expected one grid, found {found}{by}; {todo}")
 
 
+def note_snap(image: xr.DataArray, shift: float) -> None:
+    """Note on an image that it was moved by a little of a pixel onto another grid.
+
+    Less than a millionth is the rounding of a file format, and not worth a word.
+    """
+    if shift > 1e-6:
+        image.attrs["snapped"] = f"{shift:.2g} pixels"
+
+
+def snapped_to(image: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """An image with the coordinates of another that is on the same grid but for a little.
+
+    xarray joins by equal coordinates: two grids that differ by a billionth of a pixel
+    have none in common, and their difference is empty.
+    """
+    if all(np.array_equal(image[name], like[name]) for name in ("y", "x")):
+        return image
+    shift = shift_between(grid_of(like), grid_of(image))
+    snapped = image.assign_coords(
+        {name: (name, like[name].values) for name in ("y", "x")}
+    )
+    note_snap(snapped, shift)
+    return snapped
+
+
 def _has_crs(image: xr.DataArray | xr.Dataset) -> bool:
     return "spatial_ref" in image.coords
 

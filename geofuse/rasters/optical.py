@@ -1,7 +1,6 @@
 """Open optical files as images: DN become reflectance, nodata becomes NaN."""
 
 import datetime
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,18 +10,16 @@ import numpy as np
 import rasterio.features
 import xarray as xr
 from affine import Affine
-from dask.base import tokenize
 
-from geofuse.errors import (
-    DateMismatchError,
-    ParameterError,
-)
+from geofuse.errors import ParameterError
+from geofuse.rasters.acquired import checked_day
+from geofuse.rasters.acquired import parse_date as parse_date
+from geofuse.rasters.calibration import warn_of_assumed_offset
 from geofuse.rasters.grid import place
-from geofuse.rasters.placement import chunk_sides, clip, file_grid, file_rows
+from geofuse.rasters.opened import Part, open_file, open_folder
 from geofuse.rasters.quality import onto_grid, open_quality
-from geofuse.rasters.sensors import Sensor, select_bands, sensor_of
+from geofuse.rasters.sensors import Sensor, sensor_of
 from geofuse.rasters.source import (
-    RasterSource,
     inspect,
     name_of,
 )
@@ -32,21 +29,29 @@ def open_optical(
     path: str | os.PathLike[str],
     sensor: Sensor | str = "generic",
     *,
-    date: str | datetime.date | np.datetime64,
+    date: str | datetime.date | np.datetime64 | None = None,
     bands: Sequence[str] | None = None,
     bbox: Sequence[float] | None = None,
     bbox_crs: str | None = None,
     geometry: Any = None,
     chunks: int | None = None,
+    offset: str | float = "auto",
+    gsd: float | None = None,
+    resampling: str | None = None,
     quality: str | os.PathLike[str] | xr.DataArray | None = None,
 ) -> xr.DataArray:
-    """Open a raster file as an image, lazily: nothing is read until it is computed.
+    """Open a raster file, or a folder of them, as an image, lazily.
+
+    Pixels are read when they are computed. Of a named sensor's file some few are read at
+    once, to see whether its gain and offset make sense.
 
     Args:
-        path: A local GeoTIFF, COG, JPEG 2000 or ENVI file.
+        path: A local GeoTIFF, COG, JPEG 2000 or ENVI file; or the folder of a product
+            with a file a band: Sentinel-2 SAFE, Landsat, HLS.
         sensor: A `Sensor`, its name, or `gain=…,offset=…,nodata=…`. The generic sensor
             takes gain and offset that the file states, else 1 and 0.
-        date: Day of the image, ISO: `2021-07-01`.
+        date: Day of the image, ISO: `2021-07-01`. None takes what the file's metadata or
+            its product's name tell; where they tell none, the image has no `time`.
         bands: Common names of the bands wanted, in the order wanted; None for all. For
             the generic sensor, names for the file's bands, otherwise b1, b2, …
         bbox: Part to open: left, bottom, right, top. Pixels that it touches are kept.
@@ -56,6 +61,14 @@ def open_optical(
             lie outside are NaN.
         chunks: Side of the dask chunks in pixels; by default whole blocks of the file, of
             256 to 1024 pixels.
+        offset: Reflectance at DN 0 of Sentinel-2 files: `auto` looks at the metadata and
+            at dark pixels, `applied` says that it was taken out before, `none` that it was
+            never there. A number is taken as it is, for any sensor. The choice is noted in
+            the attribute `offset`.
+        gsd: GSD in meters of the image where bands of a folder have several: 10, 20 or 60
+            for Sentinel-2.
+        resampling: How bands come to it: nearest, bilinear, cubic, average or mode. By
+            default larger pixels are repeated and smaller ones averaged.
         quality: Where the image is usable: the quality file that comes with the sensor's
             product (see `open_quality`), or a mask (y, x), True where usable, from
             `open_quality` or `valid_from` where other flags or a dilation are wanted.
@@ -67,13 +80,15 @@ def open_optical(
     Raises:
         RasterReadError: The file is missing, damaged, not a raster, or not safe.
         BandMismatchError: A band is not there, or the order of bands is unknown.
-        DateMismatchError: `date` is not an ISO date.
-        GridMismatchError: The grid is rotated, or `bbox` or `geometry` lie outside.
-        UnknownNameError: There is no such sensor.
+        DateMismatchError: `date` is not an ISO date, or not that of the file's metadata.
+        GridMismatchError: The grid is rotated, `bbox` or `geometry` lie outside, or bands
+            of several GSD are wanted without `gsd`.
+        CalibrationError: Reflectance looks scaled twice, or not at all.
+        UnknownNameError: There is no such sensor, resampling or offset.
         ParameterError: A value is out of range.
     """
     sensor = sensor_of(sensor)
-    day = parse_date(date)
+    day = None if date is None else parse_date(date)
     if chunks is not None and chunks < 1:
         raise ParameterError(
             f"expected chunks of at least 1 pixel, found {chunks}; leave it"
@@ -84,46 +99,47 @@ def open_optical(
             f"expected a box beside its CRS {bbox_crs}, found none; give bbox as left, "
             "bottom, right, top"
         )
-    file = inspect(path)
-    chosen = select_bands(sensor, file.descriptions, bands, path=file.path)
-    grid, south_up = file_grid(file)
     if geometry is not None:
         geometry = getattr(geometry, "__geo_interface__", geometry)
         around = rasterio.features.bounds(geometry)
         bbox = around if bbox is None else bbox
-    rows, columns = clip(grid, bbox, bbox_crs, file)
-    grid = grid[rows, columns]
-    indexes = tuple(index for _, index in chosen)
-    source = RasterSource(
-        file=file,
-        indexes=indexes,
-        rows=file_rows(rows, file.shape[1], south_up),
-        columns=(columns.start, columns.stop - columns.start),
-        gain=tuple(_pick(sensor.gain, file.scales[index]) for index in indexes),
-        offset=tuple(_pick(sensor.offset, file.offsets[index]) for index in indexes),
-        nodata=tuple(_nodata(sensor, file.nodata[index]) for index in indexes),
-        south_up=south_up,
-    )
-    data = da.from_array(
-        source,
-        chunks=(-1, *((chunks, chunks) if chunks else chunk_sides(file.block))),
-        name=f"open-{tokenize(source)}",
-        asarray=False,
-        meta=np.empty((0, 0, 0), np.float32),
-    )
-    if geometry is not None:
-        data = data.map_blocks(
-            _mask_outside, geometry, grid.affine, dtype=np.float32, meta=data._meta
+    part = Part(bbox, bbox_crs, chunks)
+    if os.path.isdir(path):
+        opened = open_folder(
+            os.path.abspath(path), sensor, bands, part, offset, gsd, resampling
         )
-    names = [name for name, _ in chosen]
-    image = place(data, grid, coords={"band": names, "time": day})
+    elif gsd is None and resampling is None:
+        opened = open_file(inspect(path), sensor, bands, part, offset)
+    else:
+        raise ParameterError(
+            "expected gsd and resampling with the folder of a product, found the file "
+            f"{name_of(path)}; put it on another grid with geofuse.align"
+        )
+    day = checked_day(day, opened.period, opened.path)
+    warn_of_assumed_offset(opened.offset, day, opened.path)
+    data, grid = opened.data, opened.grid
+    if geometry is not None:
+        data = da.map_blocks(
+            _mask_outside,
+            data,
+            geometry,
+            grid.affine,
+            dtype=np.float32,
+            meta=data._meta,
+        )
+    coords = {"band": opened.bands} | ({} if day is None else {"time": day})
+    image = place(data, grid, coords=coords)
     image.attrs = {
         "sensor": sensor.name,
-        "source": name_of(file.path),
+        "source": name_of(opened.path),
         "long_name": sensor.title or sensor.name,
         "grid_mapping": "spatial_ref",
     }
-    image.name = "reflectance"
+    if sensor.quantity == "temperature":
+        image.attrs["units"] = "K"
+    if opened.offset is not None:
+        image.attrs["offset"] = opened.offset.reason
+    image.name = sensor.quantity
     return image if quality is None else _masked(image, quality, sensor)
 
 
@@ -145,45 +161,6 @@ def _masked(
         str(valid.attrs.get(name, "")) for name in ("source", "quality", "dropped")
     ).strip()
     return masked
-
-
-def parse_date(date: str | datetime.date | np.datetime64) -> np.datetime64:
-    """A day from an ISO date.
-
-    >>> str(parse_date("2021-07-01"))[:10]
-    '2021-07-01'
-
-    Raises:
-        DateMismatchError: It is not an ISO date of a day.
-    """
-    day: Any
-    try:
-        if isinstance(date, str):
-            day = np.datetime64(datetime.date.fromisoformat(date.strip()[:10]))
-            if len(date.strip()) > 10:
-                datetime.datetime.fromisoformat(date.strip())
-            if "-" not in date:
-                raise ValueError
-        else:
-            day = np.asarray(date, "datetime64[D]")[()]
-    except (ValueError, TypeError):
-        day = np.datetime64("NaT", "D")
-    if np.isnat(day):
-        raise DateMismatchError(
-            f"expected an ISO date like 2021-07-01, found {date!r}; year, month, day"
-        )
-    return day.astype("datetime64[ns]")
-
-
-def _pick(given: float | None, stated: float) -> float:
-    return stated if given is None else given
-
-
-def _nodata(sensor: Sensor, stated: float | None) -> tuple[float, ...]:
-    numbers = (sensor.nodata, stated)
-    return tuple(
-        sorted({float(n) for n in numbers if n is not None and not math.isnan(n)})
-    )
 
 
 def _mask_outside(

@@ -37,6 +37,7 @@ from geofuse.rasters.grid import (
 )
 from geofuse.rasters.placement import chunk_sides, file_grid
 from geofuse.rasters.quality_layers import Flag, QualityLayer, quality_layer_of
+from geofuse.rasters.scene_folder import files_by_code
 from geofuse.rasters.source import RasterFile, RasterSource, inspect, name_of
 from geofuse.tiling import map_tiles
 
@@ -115,8 +116,8 @@ def open_quality(
     """Open a quality file as a valid mask, lazily.
 
     Args:
-        path: A local GeoTIFF, COG, JPEG 2000 or ENVI file. Of several bands the one that
-            has the layer's name is taken.
+        path: A local GeoTIFF, COG, JPEG 2000 or ENVI file, of several bands the one that
+            has the layer's name; or the folder of a product that holds such a file.
         layer: See `valid_from`.
         like: An image. The mask comes onto its grid, which must have the same pixels, or
             smaller ones that nest in those of the layer, and lie within it.
@@ -135,7 +136,7 @@ def open_quality(
         GridMismatchError: The file does not cover `like`, or its pixels do not fit.
     """
     layer = quality_layer_of(layer)
-    file = inspect(path)
+    file = inspect(_layer_file(path, layer) if os.path.isdir(path) else path)
     grid, south_up = file_grid(file)
     source = RasterSource(
         file=file,
@@ -213,6 +214,18 @@ def onto_grid(valid: xr.DataArray, like: xr.DataArray, *, name: str) -> xr.DataA
     )
     # To the bit: xarray would join coordinates that differ by a billionth to nothing.
     return moved.assign_coords(y=like["y"].values, x=like["x"].values)
+
+
+def _layer_file(folder: str | os.PathLike[str], layer: QualityLayer) -> str:
+    """The file of the layer in the folder of a product, the finest of several."""
+    place = os.path.abspath(folder)
+    files = files_by_code(place, [layer.code]) if layer.code else {}
+    if not files:
+        raise BandMismatchError(
+            f"expected a file of {layer.name} whose name ends with {layer.code or '…'} in "
+            f"{place}, found none; name the file itself"
+        )
+    return files[layer.code][0].path
 
 
 def _index(file: RasterFile, layer: QualityLayer) -> int:

@@ -50,6 +50,7 @@ class Sensor:
         nodata: DN that means "no measurement", beside the one that the file states.
         gsd: Ground sampling distance in meters; None if it varies.
         title: What it is, in words.
+        quantity: What is measured: reflectance, or temperature in kelvin.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Sensor:
     nodata: float | None = None
     gsd: float | None = None
     title: str = ""
+    quantity: str = "reflectance"
 
     def __post_init__(self) -> None:
         """Refuse a gain or offset that makes no sense."""
@@ -129,6 +131,33 @@ _HLS_L30 = tuple(
     band._replace(code=f"B{number:02d}") for number, band in enumerate(_OLI, start=1)
 )
 _HLS_S30 = _MSI
+_MSI_L1C = (*_MSI[:10], Band("cirrus", "B10", 1374), *_MSI[10:])
+_VIIRS_I = (
+    Band("red", "SurfReflect_I1", 640),
+    Band("nir", "SurfReflect_I2", 865),
+    Band("swir1", "SurfReflect_I3", 1610),
+)
+_VIIRS_M = (
+    Band("violet", "SurfReflect_M1", 412),
+    Band("coastal", "SurfReflect_M2", 445),
+    Band("blue", "SurfReflect_M3", 488),
+    Band("green", "SurfReflect_M4", 555),
+    Band("red", "SurfReflect_M5", 672),
+    Band("nir", "SurfReflect_M7", 865),
+    Band("nir1240", "SurfReflect_M8", 1240),
+    Band("swir1", "SurfReflect_M10", 1610),
+    Band("swir2", "SurfReflect_M11", 2250),
+)
+_SYN = (
+    Band("coastal", "SDR_Oa03", 443),
+    Band("blue", "SDR_Oa04", 490),
+    Band("green", "SDR_Oa06", 560),
+    Band("red", "SDR_Oa08", 665),
+    Band("rededge1", "SDR_Oa11", 709),
+    Band("rededge3", "SDR_Oa16", 779),
+    Band("nir", "SDR_Oa17", 865),
+    Band("nir1020", "SDR_Oa21", 1020),
+)
 
 GENERIC = Sensor(
     "generic", title="any raster: gain, offset and nodata as given or stored"
@@ -169,6 +198,60 @@ SENTINEL2_L2A_BEFORE_2022 = Sensor(
     gsd=10,
     title="Sentinel-2 Level 2A before processing baseline 04.00, or with the offset "
     "already applied",
+)
+SENTINEL2_L1C = Sensor(
+    "sentinel2-l1c",
+    _MSI_L1C,
+    gain=1e-4,
+    offset=-0.1,
+    nodata=0,
+    gsd=10,
+    title="Sentinel-2 Level 1C, reflectance at the top of the atmosphere",
+)
+LANDSAT_C2L2_ST = Sensor(
+    "landsat-c2l2-st",
+    (Band("thermal", "ST_B10", 10895),),
+    gain=0.00341802,
+    offset=149.0,
+    nodata=0,
+    gsd=30,
+    title="Landsat 8-9 Collection 2 Level 2 surface temperature in kelvin",
+    quantity="temperature",
+)
+LANDSAT457_C2L2_ST = Sensor(
+    "landsat457-c2l2-st",
+    (Band("thermal", "ST_B6", 11450),),
+    gain=0.00341802,
+    offset=149.0,
+    nodata=0,
+    gsd=30,
+    title="Landsat 4-7 Collection 2 Level 2 surface temperature in kelvin",
+    quantity="temperature",
+)
+VIIRS_GA = Sensor(
+    "viirs-vnp09ga",
+    _VIIRS_I,
+    gain=1e-4,
+    offset=0.0,
+    nodata=-28672,
+    gsd=463.3127,
+    title="VIIRS VNP09GA/VJ109GA surface reflectance, daily, imagery bands",
+)
+VIIRS_GA_1KM = Sensor(
+    "viirs-vnp09ga-1km",
+    _VIIRS_M,
+    gain=1e-4,
+    offset=0.0,
+    nodata=-28672,
+    gsd=926.6254,
+    title="VIIRS VNP09GA/VJ109GA surface reflectance, daily, moderate bands",
+)
+SENTINEL3_SYN = Sensor(
+    "sentinel3-syn",
+    _SYN,
+    nodata=-10000,
+    gsd=300,
+    title="Sentinel-3 SYN Level 2 surface reflectance, with the scale that the file states",
 )
 MODIS_A1 = Sensor(
     "modis-mod09a1",
@@ -226,9 +309,15 @@ SENSORS: dict[str, Sensor] = {
         LANDSAT457_C2L2,
         SENTINEL2_L2A,
         SENTINEL2_L2A_BEFORE_2022,
+        SENTINEL2_L1C,
+        LANDSAT_C2L2_ST,
+        LANDSAT457_C2L2_ST,
         MODIS_A1,
         MODIS_GA,
         MODIS_MCD43A4,
+        VIIRS_GA,
+        VIIRS_GA_1KM,
+        SENTINEL3_SYN,
         HLS_L30,
         HLS_S30,
     )
@@ -324,7 +413,8 @@ def select_bands(
         )
     indexes: dict[str, int] = {}
     for band in sensor.bands:
-        for text in (band.name, band.code):
+        # Daily products count their observations: sur_refl_b01_1, SurfReflect_I1_1.
+        for text in (band.name, band.code, f"{band.code}_1"):
             if _plain(text) in described:
                 indexes.setdefault(band.name, described[_plain(text)])
     if not indexes:

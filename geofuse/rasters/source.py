@@ -31,6 +31,15 @@ from geofuse.rasters.whole import check_whole
 #: GDAL drivers that may read a file. ENVI is tried where a header lies beside the file.
 DRIVERS = ("GTiff", "JP2OpenJPEG")
 
+#: First bytes of files that hold many rasters, and what they are.
+_CONTAINERS = {
+    b"\x0e\x03\x13\x01": "HDF4",
+    b"\x89HDF\r\n\x1a\n": "HDF5 or netCDF-4",
+    b"CDF\x01": "netCDF",
+    b"CDF\x02": "netCDF",
+    b"CDF\x05": "netCDF",
+}
+
 #: A block is decoded at once, so this bounds the memory of one read.
 MAX_BLOCK_BYTES = 512 * 2**20
 MAX_BANDS = 10_000
@@ -290,11 +299,28 @@ def _driver_of(path: str) -> str:
                 return driver
         except RasterReadError as error:
             failure = failure or error
+    container = _container(path)
+    if container:
+        raise RasterReadError(
+            f"expected one raster, found {path}, which is {container}: a container that "
+            "may name other files, so it is not opened; list its layers with gdalinfo and "
+            "convert the wanted ones: gdal_translate LAYER OUT.tif"
+        )
     raise RasterReadError(
         f"expected a raster that {', '.join(DRIVERS)} or ENVI (with its .hdr) can "
         f"read, found {path}, which is none or is damaged ({_first_line(failure)}); "
         "convert it to GeoTIFF, or fetch it again"
     )
+
+
+def _container(path: str) -> str:
+    """What kind of container of rasters a file is, by its first bytes; or nothing."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    for magic, name in _CONTAINERS.items():
+        if start.startswith(magic):
+            return name
+    return ""
 
 
 @cache

@@ -15,7 +15,7 @@ import rasterio
 from affine import Affine
 
 import geofuse
-from geofuse.errors import NothingValidWarning
+from geofuse.errors import CalibrationWarning, NothingValidWarning
 from geofuse.pairs import FusionInputs, Pair
 from geofuse.rasters.align import align
 from geofuse.rasters.optical import open_optical
@@ -503,3 +503,14 @@ def test_ctrl_c_is_exit_130_and_the_same_command_goes_on(
     whole = tmp_path / "whole.tif"
     assert geofuse_command(*scene.command("coarse-change", whole))[0] == 0
     np.testing.assert_array_equal(read(out), read(whole))
+
+
+def test_files_of_two_units_are_warned_of_in_one_line(scene, tmp_path, geofuse_command):
+    words = scene.command("persistence", tmp_path / "out.tif", dates=scene.dates[:1])
+    words[words.index("--coarse-sensor") + 1] = "generic"
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", CalibrationWarning)
+        code, _, stderr = geofuse_command(*words)
+    assert code == 0
+    assert stderr.startswith("geofuse: warning: expected fine and coarse values of one")
+    assert len(stderr.splitlines()) == 1

@@ -395,3 +395,22 @@ def test_kranj_coarse_and_fine_lie_on_one_grid(real_data):
     moved = align(coarse, like=fine)
     np.testing.assert_array_equal(moved.values, coarse.values)
     assert "scale" not in moved.attrs
+
+
+def test_an_image_that_is_moved_by_a_little_of_a_pixel_says_so():
+    moved = fine_image(transform=FINE * Affine.translation(0, 0.006))
+    assert align(moved, like=fine_image()).attrs["snapped"] == "0.006 pixels"
+    assert "snapped" not in align(fine_image(), like=fine_image()).attrs
+
+
+def test_pixels_that_nest_are_interpolated_only_on_request():
+    values = np.arange(24.0).reshape(4, 6)
+    coarse = image(values, FINE * Affine.scale(2))
+    fine = fine_image(8, 12)
+    repeated = values.repeat(2, 0).repeat(2, 1)
+    for resampling in (None, "nearest"):
+        moved = align(coarse, like=fine, resampling=resampling)
+        np.testing.assert_array_equal(moved.values[0], repeated)
+    smooth = align(coarse, like=fine, resampling="bilinear").values[0]
+    # A quarter of the way from one center to the next, by hand.
+    assert smooth[3, 3] == pytest.approx(0.75 * (0.75 * 7 + 0.25 * 8) + 0.25 * 13.25)

@@ -21,14 +21,20 @@ from tests.conftest import GRID
 
 DAY = "2021-07-01"
 
-#: gain, offset, nodata, one DN and its reflectance, from the product guides: USGS
+#: nodata, one DN and its reflectance or temperature, from the product guides: USGS
 #: LSDS-1619 (Landsat), ESA Sentinel-2 PSD (baseline 04.00), MOD09 and MCD43 user
-#: guides, HLS 2.0.
+#: guides, HLS 2.0, VIIRS surface reflectance guide.
 CALIBRATION = {
     "landsat-c2l2": (0, 20_000, 0.35),
     "landsat457-c2l2": (0, 20_000, 0.35),
     "sentinel2-l2a": (0, 4_000, 0.3),
     "sentinel2-l2a-before-2022": (0, 4_000, 0.4),
+    "sentinel2-l1c": (0, 4_000, 0.3),
+    "landsat-c2l2-st": (0, 44_177, 299.99787),
+    "landsat457-c2l2-st": (0, 293, 150.00148),
+    "viirs-vnp09ga": (-28672, 2_500, 0.25),
+    "viirs-vnp09ga-1km": (-28672, -100, -0.01),
+    "sentinel3-syn": (-10000, 1, 1.0),
     "modis-mod09a1": (-28672, -100, -0.01),
     "modis-mod09ga": (-28672, 2_500, 0.25),
     "modis-mcd43a4": (32767, 2_500, 0.25),
@@ -107,6 +113,7 @@ def test_the_generic_sensor_takes_scale_and_offset_of_the_file_but_named_ones_do
 
 
 def test_the_order_wanted_is_the_order_given(raster, dn):
+    dn = dn + 8_000
     path = raster("scene.tif", dn, bands=("nir", "SR_B4"))
     image = open_optical(path, "landsat-c2l2", date=DAY, bands=["red", "nir"])
     assert list(image["band"].values) == ["red", "nir"]

@@ -251,6 +251,23 @@ def test_a_text_file_that_is_named_like_a_raster_is_refused(tmp_path):
         inspect(path)
 
 
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\x0e\x03\x13\x01", "HDF4"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5 or netCDF-4"),
+        (b"CDF\x02", "netCDF"),
+    ],
+)
+def test_containers_of_many_rasters_are_refused_with_the_way_to_convert(
+    tmp_path, start, name
+):
+    path = tmp_path / "MOD09GA.A2021121.h18v04.061.hdf"
+    path.write_bytes(start + bytes(2000))
+    with pytest.raises(RasterReadError, match=rf"which is {name}:.* gdal_translate"):
+        inspect(path)
+
+
 def tiff_entries(content):
     """Offset of each entry of the first directory of a little-endian classic TIFF."""
     (start,) = struct.unpack_from("<I", content, 4)
