@@ -8,6 +8,12 @@ from .rasters.align import align as align
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs
 from .pairs import FusionCase as FusionCase
+from .pairing import find_pairs as find_pairs
+from .pairing import harmonized as harmonized
+from .rasters.harmonize import adjust_bandpass as adjust_bandpass
+from .rasters.harmonize import adjust_line as adjust_line
+from .rasters.harmonize import fit_line as fit_line
+from .rasters.brdf import to_nadir as to_nadir
 from .spatiotemporal.method import FusionMethod as FusionMethod
 from .spatiotemporal.starfm import STARFM as STARFM
 from .spatiotemporal.fitfc import FitFC as FitFC

@@ -61,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="coarse GSD / fine GSD, where it cannot be found",
     )
     parser.add_argument(
+        "--harmonize",
+        action="store_true",
+        help="put the coarse images on a line to the fine ones, fitted on the pairs",
+    )
+    parser.add_argument(
         "--bands",
         metavar="red,nir,…",
         help="bands wanted, by common name; names for b1, …",
@@ -134,6 +139,8 @@ def run(options: argparse.Namespace) -> int:
         "prediction_date": product.attrs["prediction_date"],
         "inputs": _inputs_in_words(options),
     }
+    if options.harmonize:
+        tags["harmonized"] = inputs.coarse.attrs["harmonized"]
     with progress_bar(f"{options.method} {inputs.date}") as progress:
         write_cogs(
             products(product, options.out, options.uncertainty, options.quality),
@@ -148,6 +155,7 @@ def run(options: argparse.Namespace) -> int:
 def open_inputs(options: argparse.Namespace) -> Any:
     """Open the files of the command and put them on the earliest fine file's grid."""
     from geofuse.errors import ParameterError
+    from geofuse.pairing import harmonized
     from geofuse.pairs import FusionInputs, Pair
     from geofuse.rasters.align import align
     from geofuse.rasters.calibration import warn_of_scales
@@ -187,7 +195,8 @@ def open_inputs(options: argparse.Namespace) -> Any:
             warn_of_scales(fine, coarse)
         pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
     coarse = opened("coarse", *options.at)
-    return FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))
+    inputs = FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))
+    return harmonized(inputs) if options.harmonize else inputs
 
 
 def on_fine_grid(coarse: Any, fine: Any, scale: int | None) -> Any:
