@@ -139,17 +139,17 @@ def harmonized(inputs: FusionInputs) -> FusionInputs:
 
     One line a band, fitted robustly on all pairs together (see `fit_line`), is applied to
     every coarse image, that of the prediction date too: a line of its own for each date
-    would be taken for change.
+    would be taken for change. It pays where bands or units differ; where the coarse
+    image is merely blurred, the slope is above 1 and magnifies noise with the change.
 
     Args:
         inputs: Pairs and the coarse image of the prediction date.
 
     Returns:
-        The same with adjusted coarse images. Computing them scans the pairs once more,
-        and raises ParameterError where there are too few valid pixels.
+        The same with adjusted coarse images. Computing them scans the pairs once more.
 
     Raises:
-        GridMismatchError: Never for inputs that were made; see `FusionInputs`.
+        ParameterError: When computed: too few blocks of pixels are valid to fit a line.
     """
     fine = [pair.fine for pair in inputs.pairs]
     coarse = [

@@ -123,14 +123,14 @@ def test_images_that_hardly_correlate_are_only_shifted():
 
 
 def test_blocks_are_those_of_coarse_pixels_and_several_days_are_one_line():
-    fine = scene()
+    fine = scene(144, 160)
     shifted = np.roll(fine, 5, axis=2)
     coarse = [
         image((f - 0.01) / 0.9, scale=8, coarse_offset=(3, 5)) for f in (fine, shifted)
     ]
     line = fit_line(coarse, [image(fine), image(shifted)]).compute()
     np.testing.assert_allclose(line.slope, 0.9, atol=1e-4)
-    # Of 16 pixels, from the corner of a coarse one: 5 rows of 6, and that twice.
+    # Of 3 coarse pixels, from the corner of one: 5 rows of 6, and that twice.
     assert (line.blocks == 2 * 5 * 6).all()
 
 
