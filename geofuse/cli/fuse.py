@@ -71,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bands wanted, by common name; names for b1, …",
     )
     parser.add_argument(
+        "--gsd",
+        type=float,
+        metavar="M",
+        help="GSD in meters where bands of a fine product's folder have several",
+    )
+    parser.add_argument(
         "--bbox",
         nargs=4,
         type=float,
@@ -185,11 +191,16 @@ def open_inputs(options: argparse.Namespace) -> Any:
     ):
         if first is None:
             fine = first = opened(
-                "fine", fine_path, date, bbox=options.bbox, bbox_crs=options.bbox_crs
+                "fine",
+                fine_path,
+                date,
+                bbox=options.bbox,
+                bbox_crs=options.bbox_crs,
+                gsd=options.gsd,
             )
         else:
             # Scenes of one path and row share their pixels but not always their extent.
-            fine = align(opened("fine", fine_path, date), like=first)
+            fine = align(opened("fine", fine_path, date, gsd=options.gsd), like=first)
         coarse = opened("coarse", coarse_path, date)
         if not pairs:
             warn_of_scales(fine, coarse)

@@ -9,6 +9,7 @@ larger pixels are repeated, which changes no value, smaller ones are averaged.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import dask.array as da
@@ -76,13 +77,17 @@ def open_file(
 ) -> Opened:
     """Open the wanted bands of one file; arguments as of `open_optical`."""
     chosen = select_bands(sensor, file.descriptions, bands, path=file.path)
-    source, grid = _source(file, sensor, [index for _, index in chosen], part)
+    indexes = [index for _, index in chosen]
+    source, grid = _source(file, sensor, indexes, part)
     names = [name for name, _ in chosen]
+    # Judged on the whole file: two parts of it must not have two offsets.
+    whole, _ = _source(file, sensor, indexes, Part())
     stated = offset_by_name(file.path, sensor)
-    settled = offset_of(sensor, source, names, offset, stated)
+    settled = offset_of(sensor, whole, names, offset, stated)
     if settled is not None:
-        source = replace(source, offset=(settled.value,) * len(names))
-    check_reflectance(source, sensor)
+        values = (settled.value,) * len(names)
+        source, whole = replace(source, offset=values), replace(whole, offset=values)
+    check_reflectance(whole, sensor)
     period = stated_period(file.tags, file.path)
     return Opened(_lazy(source, part), names, grid, settled, period, file.path)
 
@@ -207,7 +212,9 @@ def _target(
         return grids[0]
     paths = [file.path for band in files.values() for file in band]
     found = set()
-    for grid in (*grids, *(file_grid(inspect(path))[0] for path in paths)):
+    # Other bands are only looked at where none of the wanted ones has that GSD.
+    others = (file_grid(inspect(path))[0] for path in paths)
+    for grid in chain(grids, others):
         size = abs(grid.affine.a)
         found.add(size)
         if math.isclose(size, gsd, rel_tol=1e-6):

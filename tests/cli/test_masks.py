@@ -1,4 +1,4 @@
-"""Quality files on the command line."""
+"""Quality files and product folders on the command line."""
 
 import numpy as np
 import pytest
@@ -81,3 +81,36 @@ def test_a_mask_is_never_written_over(scene, geofuse_command, classes):
     code, _, stderr = geofuse_command(*scene.command("persistence", classes[0], *words))
     assert code == 2
     assert "no input" in stderr
+
+
+def test_a_product_folder_fuses_with_its_own_scene_classes(
+    raster, tmp_path, geofuse_command
+):
+    folder = "S2A.SAFE/GRANULE/L2A/IMG_DATA"
+    name = "T33UUU_20230601T101031"
+    rng = np.random.default_rng(0)
+    red = rng.integers(1, 3000, (1, 64, 64)).astype("uint16")
+    swir = rng.integers(1, 3000, (1, 32, 32)).astype("uint16")
+    classes = np.full((1, 32, 32), 4, "uint8")
+    classes[0, 3, 5] = 9
+    raster(f"{folder}/R10m/{name}_B04_10m.jp2", red)
+    for code, values in (("B11", swir), ("SCL", classes)):
+        path = f"{folder}/R20m/{name}_{code}_20m.jp2"
+        raster(path, values, transform=GRID * Affine.scale(2))
+    coarse = np.full((2, 4, 4), 1000, "int16")
+    files = [
+        raster(f"{n}.tif", coarse, transform=GRID * Affine.scale(16)) for n in "ab"
+    ]
+    out, safe = tmp_path / "out.tif", tmp_path / "S2A.SAFE"
+    words = ["fuse", "persistence", "--pair", safe, files[0], "2023-06-01"]
+    words += ["--at", files[1], "2023-06-11", "-o", out, "--bands", "red,swir1"]
+    words += ["--fine-sensor", "sentinel2-l2a", "--coarse-sensor", "gain=1e-4"]
+    code, _, stderr = geofuse_command(*words)
+    assert code == 2
+    assert "red 30 m, swir1 60 m" in stderr
+    words += ["--gsd", "30", "--fine-mask", safe, "2023-06-01"]
+    code, _, stderr = geofuse_command(*words)
+    assert code == 0, stderr
+    expected = np.concatenate([red, swir.repeat(2, 1).repeat(2, 2)]) * 1e-4
+    expected[:, 6:8, 10:12] = np.nan
+    np.testing.assert_allclose(read(out), expected, rtol=1e-6)

@@ -12,6 +12,7 @@ from geofuse.errors import (
 )
 from geofuse.rasters.calibration import warn_of_scales
 from geofuse.rasters.optical import open_optical
+from tests.conftest import GRID
 
 DAY = "2023-06-01"
 NAME = "S2A_MSIL2A_20230601T101031_{}_R022_T33UUU_20230601T160000_B04.tif"
@@ -50,6 +51,17 @@ def test_the_darkest_band_is_looked_at_not_the_first(raster):
     path = raster("scene.tif", dn, bands=("B08", "B12"))
     image = opened(path, bands=None)
     np.testing.assert_allclose(image.values[0, 1, 1], dn[0, 1, 1] * 1e-4, rtol=1e-6)
+
+
+def test_every_part_of_a_file_has_the_offset_of_the_whole(raster):
+    dn = np.full((1, 100, 100), 3000, "uint16")
+    dn[:, :60] = 200  # water in the north, none in the south
+    path = raster("scene.tif", dn)
+    south = (GRID.c, GRID.f - 3000, GRID.c + 3000, GRID.f - 1900)
+    part = opened(path, bbox=south)
+    assert part.shape == (1, 37, 100)
+    np.testing.assert_array_equal(part.values, opened(path).values[:, 63:])
+    np.testing.assert_allclose(part.values, 0.3, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
