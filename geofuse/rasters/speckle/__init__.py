@@ -1,0 +1,1 @@
+"""Speckle filters for backscatter in linear power, one a file, exact over tiles."""
