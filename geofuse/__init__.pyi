@@ -4,6 +4,10 @@ from .rasters.sensors import Sensor as Sensor
 from .rasters.optical import open_optical as open_optical
 from .rasters.quality import open_quality as open_quality
 from .rasters.quality import valid_from as valid_from
+from .rasters.sar import open_sar as open_sar
+from .rasters.backscatter import to_db as to_db
+from .rasters.backscatter import from_db as from_db
+from .rasters.speckle.filters import despeckle as despeckle
 from .rasters.align import align as align
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs

@@ -82,6 +82,7 @@ class RasterFile:
         nodata: Stated DN of "no measurement", per band.
         scales: Stated gain per band.
         offsets: Stated offset per band.
+        units: Stated unit per band.
         tags: Metadata of the file.
         block: Rows and columns of a block.
         compression: Name of the compression, or None.
@@ -98,6 +99,7 @@ class RasterFile:
     nodata: tuple[float | None, ...]
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
+    units: tuple[str | None, ...]
     tags: dict[str, str]
     block: tuple[int, int]
     compression: str | None
@@ -262,6 +264,7 @@ def _described(dataset: Any, path: str, driver: str) -> RasterFile:
         nodata=dataset.nodatavals,
         scales=dataset.scales,
         offsets=dataset.offsets,
+        units=dataset.units,
         tags={k: v for k, v in dataset.tags().items() if k != "AREA_OR_POINT"},
         block=dataset.block_shapes[0],
         compression=dataset.compression.name if dataset.compression else None,

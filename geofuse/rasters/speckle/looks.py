@@ -72,7 +72,9 @@ def _count(arrays: Arrays, shared: object) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mode(partials: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    histograms, valid = (sum(part) for part in zip(*partials, strict=True))
+    histograms, valid = (
+        np.sum(part, axis=0, dtype=np.int64) for part in zip(*partials, strict=True)
+    )
     found = histograms.sum(-1)
     if ((found == 0) & (valid > 0)).any():
         raise ParameterError(
