@@ -21,7 +21,7 @@ from geofuse.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from geofuse.rasters.optical import parse_date
+from geofuse.rasters.acquired import parse_date
 from geofuse.rasters.source import RasterFile, name_of
 
 POLARIZATIONS = ("vv", "vh", "hh", "hv")
@@ -154,7 +154,7 @@ def day_of(file: RasterFile, given: Any) -> np.datetime64:
     Raises:
         DateMismatchError: Neither says it, or each another one.
     """
-    stated = _stated_day(file)
+    stated = stated_day(file)
     if given is None and stated is None:
         raise DateMismatchError(
             f"expected a date, found none given and none in {file.path}; give "
@@ -178,7 +178,8 @@ def agreed_day(given: Any, stated: np.datetime64, path: str) -> np.datetime64:
     return stated
 
 
-def _stated_day(file: RasterFile) -> np.datetime64 | None:
+def stated_day(file: RasterFile) -> np.datetime64 | None:
+    """Day that a file states in its tags or its name; None if it does not."""
     tags = {name.lower(): value for name, value in file.tags.items()}
     for name in _DATE_TAGS:
         try:

@@ -23,7 +23,7 @@ from geofuse.rasters.backscatter import checked_unit, sample_of, to_power
 from geofuse.rasters.grd import Product, is_safe, open_product
 from geofuse.rasters.grid import place
 from geofuse.rasters.ground_control import GeocodedSource
-from geofuse.rasters.optical import parse_date
+from geofuse.rasters.acquired import parse_date
 from geofuse.rasters.placement import chunk_sides, clip, file_grid, file_rows
 from geofuse.rasters.radar_file import (
     agreed_day,
