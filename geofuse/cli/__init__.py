@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import geofuse
-from geofuse.cli import demo, features, fuse, info, methods, score
+from geofuse.cli import demo, despeckle, features, fuse, info, methods, score
 from geofuse.errors import GeofuseError, UnknownNameError, did_you_mean
 
 COMMANDS = {
     "fuse": fuse,
     "score": score,
     "features": features,
+    "despeckle": despeckle,
     "info": info,
     "methods": methods,
     "demo": demo,

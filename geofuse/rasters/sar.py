@@ -19,11 +19,11 @@ from dask.base import tokenize
 from odc.geo.geobox import GeoBox
 
 from geofuse.errors import GridMismatchError, ParameterError, did_you_mean
+from geofuse.rasters.acquired import parse_date
 from geofuse.rasters.backscatter import checked_unit, sample_of, to_power
 from geofuse.rasters.grd import Product, is_safe, open_product
 from geofuse.rasters.grid import place
 from geofuse.rasters.ground_control import GeocodedSource
-from geofuse.rasters.acquired import parse_date
 from geofuse.rasters.placement import chunk_sides, clip, file_grid, file_rows
 from geofuse.rasters.radar_file import (
     agreed_day,
@@ -99,6 +99,7 @@ def open_sar(
             "bottom, right, top"
         )
     wanted = None if polarizations is None else [name.lower() for name in polarizations]
+    unit = unit and unit.lower()
     if is_safe(path):
         if terrain_correction == "required":
             raise _not_corrected(os.fspath(path))
