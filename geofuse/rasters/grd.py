@@ -52,15 +52,18 @@ class Table:
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """The numbers at lines and pixels, (row, column); the end values beyond the ends."""
-        position = np.interp(rows, self.lines, np.arange(len(self.lines)))
-        first = np.floor(position).astype(int)
-        vectors = {
-            index: np.interp(columns, self.pixels[index], self.values[index])
-            for index in range(first.min(), min(first.max() + 2, len(self.lines)))
-        }
-        above = np.stack([vectors[index] for index in first])
         last = len(self.lines) - 1
-        below = np.stack([vectors[min(index + 1, last)] for index in first])
+        position = np.interp(rows, self.lines, np.arange(last + 1))
+        first = np.floor(position).astype(int)
+        start, end = int(first.min()), min(int(first.max()) + 1, last)
+        known = np.stack(
+            [
+                np.interp(columns, self.pixels[index], self.values[index])
+                for index in range(start, end + 1)
+            ]
+        )
+        above = known[first - start]
+        below = known[np.minimum(first + 1, end) - start]
         return above + (position - first)[:, None] * (below - above)
 
 

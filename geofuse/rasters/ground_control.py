@@ -158,10 +158,9 @@ class GeocodedSource:
         down, right = (y % STEP / STEP)[:, None], (x % STEP / STEP)[None, :]
         found = []
         for nodes in self._nodes:
-            a, b = nodes[np.ix_(i, j)], nodes[np.ix_(i, j + 1)]
-            c, d = nodes[np.ix_(i + 1, j)], nodes[np.ix_(i + 1, j + 1)]
-            above, below = a + right * (b - a), c + right * (d - c)
-            found.append(above + down * (below - above))
+            rows = nodes[i] + down * (nodes[i + 1] - nodes[i])
+            before, after = rows[:, j], rows[:, j + 1]
+            found.append(before + right * (after - before))
         return found[0], found[1]
 
 

@@ -17,6 +17,7 @@ from geofuse.errors import (
 )
 from geofuse.rasters.grid import grid_of
 from geofuse.rasters.sar import open_sar
+from geofuse.rasters.speckle.filters import despeckle
 
 LINES, PIXELS = 90, 150
 #: Pixels of a descending pass: 10 m, turned by 167 degrees, in UTM zone 33.
@@ -228,6 +229,21 @@ def test_chunks_and_a_box_change_nothing(safe):
     np.testing.assert_array_equal(
         part["incidence_angle"].values, whole["incidence_angle"].values[20:70, 33:140]
     )
+
+
+def test_a_product_is_despeckled_from_its_folder(safe, tmp_path, geofuse_command):
+    image = open_sar(safe[0], terrain_correction="none", polarizations=["vh"])
+    smooth = despeckle(image, "lee", looks=4.4)
+    assert smooth["incidence_angle"].dims == ("y", "x")
+    out = tmp_path / "out.tif"
+    words = ("--filter", "lee", "--looks", "4.4", "--polarizations", "vh")
+    code, _, err = geofuse_command(
+        "despeckle", safe[0], "-o", out, "--terrain-correction", "none", *words
+    )
+    assert (code, err) == (0, "")
+    with rasterio.open(out) as dataset:
+        np.testing.assert_array_equal(dataset.read(), smooth.values)
+        assert dataset.tags()["terrain_correction"] == "none"
 
 
 def test_without_being_asked_it_is_refused_with_that_word(safe):
