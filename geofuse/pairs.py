@@ -73,6 +73,9 @@ class FusionInputs:
             None where the coarse image lies smoothly on the fine grid.
         offset: Row and column of the first corner of a coarse pixel, in [0, scale). By
             default what `align` noted.
+        classes: A class map (y, x) on the same grid, for methods that ask how a class
+            changed: labels 1, 2, …; 0 or NaN where there is none. By default they find
+            classes themselves.
 
     Raises:
         TooFewPairsError: There is no pair.
@@ -87,6 +90,7 @@ class FusionInputs:
     coarse: xr.DataArray
     scale: int | None = None
     offset: tuple[int, int] = (0, 0)
+    classes: xr.DataArray | None = None
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class FusionInputs:
         coarse: xr.DataArray,
         scale: int | None = None,
         offset: tuple[int, int] | None = None,
+        classes: xr.DataArray | None = None,
     ) -> None:
         """Check that all agree."""
         pairs = tuple(sorted(pairs, key=lambda pair: pair.date))
@@ -127,6 +132,9 @@ class FusionInputs:
         object.__setattr__(self, "coarse", coarse)
         object.__setattr__(self, "scale", None if scale is None else int(scale))
         object.__setattr__(self, "offset", _offset(offset, scale))
+        if classes is not None:
+            classes = _class_map(classes, pairs[0].fine)
+        object.__setattr__(self, "classes", classes)
 
     @property
     def date(self) -> np.datetime64:
@@ -148,9 +156,12 @@ class FusionInputs:
         """The images by name, for the tiler.
 
         Returns:
-            `coarse` (band, y, x), and for each pair `fine_0`, `coarse_0`, `fine_1`, …
+            `coarse` (band, y, x), and for each pair `fine_0`, `coarse_0`, `fine_1`, …;
+            `classes` (y, x) where there is a class map.
         """
         images = {"coarse": self.coarse}
+        if self.classes is not None:
+            images["classes"] = self.classes
         for number, pair in enumerate(self.pairs):
             images[f"fine_{number}"] = pair.fine
             images[f"coarse_{number}"] = pair.coarse
@@ -293,3 +304,17 @@ def _offset(offset: tuple[int, int] | None, scale: int | None) -> tuple[int, int
             "count fine pixels from the corner of the image to the first whole one"
         )
     return (int(offset[0]), int(offset[1]))
+
+
+def _class_map(classes: xr.DataArray, fine: xr.DataArray) -> xr.DataArray:
+    """A class map as float32, NaN where there is no class, if it fits."""
+    if classes.dims != ("y", "x"):
+        raise GridMismatchError(
+            f"expected a class map (y, x), found {classes.dims}; select its band"
+        )
+    check_same_grid(classes, fine, names=("the class map", "the fine images"))
+    if classes.dtype.kind not in "iufb":
+        raise ParameterError(
+            f"expected labels 1, 2, … in the class map, found {classes.dtype}"
+        )
+    return classes.astype(np.float32)

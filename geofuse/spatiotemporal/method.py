@@ -54,6 +54,7 @@ class FusionTile(NamedTuple):
         lags: Prediction date minus base date of each pair, in days.
         scale: Coarse GSD / fine GSD, where the method looks at the coarse grid; the
             window then starts and ends at corners of coarse pixels.
+        classes: Labels of a given class map, 1, 2, …; NaN or 0 where there is none.
     """
 
     fine: Float[Array, "pair band y x"]
@@ -61,6 +62,7 @@ class FusionTile(NamedTuple):
     coarse: Float[Array, "band y x"]
     lags: Float[Array, " pair"]
     scale: Scale | None = None
+    classes: Float[Array, "y x"] | None = None
 
 
 class FusionPrediction(NamedTuple):
@@ -296,8 +298,14 @@ def _run(
         for kind in ("fine", "coarse")
     )
     coarse = jnp.asarray(arrays["coarse"])
+    given = arrays.get("classes")
     tile = FusionTile(
-        jnp.asarray(fine), jnp.asarray(base), coarse, jnp.asarray(lags), scale
+        jnp.asarray(fine),
+        jnp.asarray(base),
+        coarse,
+        jnp.asarray(lags),
+        scale,
+        None if given is None else jnp.asarray(given),
     )
     return dict(_predict(method, outputs, tile, summary))
 

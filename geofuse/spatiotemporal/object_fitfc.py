@@ -24,7 +24,7 @@ change, and errs more on most simulated scenes.
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,7 @@ from typing_extensions import override
 
 from geofuse.errors import MissingScaleError, ParameterError
 from geofuse.pairs import FusionInputs
-from geofuse.spatiotemporal.coarse_grid import painted
+from geofuse.spatiotemporal.coarse_grid import painted, product
 from geofuse.spatiotemporal.fitfc import check_coarse_radius, fit_lines
 from geofuse.spatiotemporal.method import (
     FixedMethod,
@@ -190,12 +190,12 @@ class ObjectFitFC(FixedMethod):
         # The line as a change of F1, so that temperatures in kelvin lose no digits:
         # each pixel's own, averaged over the segment, and tilted by the mean slope.
         level = segments.mean(fine)
-        own = (mean - base) + _product(slope - 1.0, level - base)
+        own = (mean - base) + product(slope - 1.0, level - base)
         slope = segments.mean(jnp.where(valid, slope, jnp.nan))
         line = segments.mean(jnp.where(valid, own, jnp.nan))
-        line = line + _product(slope - 1.0, fine - level)
+        line = line + product(slope - 1.0, fine - level)
         residual = jnp.where(valid, fitted.residual, jnp.nan)
-        square = segments.mean(_product(residual, residual))
+        square = segments.mean(product(residual, residual))
         return _FromBase(
             reflectance=fine + (line + segments.mean(residual)),
             variance=variance + square,
@@ -218,12 +218,6 @@ class _FromBase(NamedTuple):
     variance: Float[Array, "*pair band y x"]
     change: Float[Array, "*pair band y x"]
     pixels: Float[Array, "*pair band y x"]
-
-
-def _product(a: Any, b: Any) -> Any:
-    """A product that no compiler joins with a sum, so that tiles agree in every bit."""
-    product = a * b
-    return jnp.where(jnp.isfinite(product), product, jnp.nan)
 
 
 def _summary(parts: list[Moments]) -> ObjectSummary:
