@@ -142,7 +142,7 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
         jnp.where(valid, x, 0.0),
         jnp.where(valid, y, 0.0),
     )
-    count, total_x, total_y = _window_sums(maps, lambda v, p, q: (v, p, q), radius)
+    count, total_x, total_y = window_sums(maps, lambda v, p, q: (v, p, q), radius)
     safe = jnp.maximum(count, 1.0)
     mean_x, mean_y = total_x / safe, total_y / safe
 
@@ -151,7 +151,7 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
         off_x, off_y = p - mean_x, q - mean_y
         return tuple(jnp.where(v > 0, off_x * off, 0.0) for off in (off_x, off_y))
 
-    xx, xy = _window_sums(maps, products, radius)
+    xx, xy = window_sums(maps, products, radius)
     level = jnp.abs(mean_x) * ROUNDING
     flat = xx <= safe * jnp.where(level > 0, level * level, 0.0)
     slope = jnp.where(flat, 1.0, xy / jnp.where(flat, 1.0, xx))
@@ -161,7 +161,7 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
         off = (q - mean_y) - rise
         return (jnp.where(v > 0, off * off, 0.0),)
 
-    (about,) = _window_sums(maps, squares, radius)
+    (about,) = window_sums(maps, squares, radius)
     some = count > 0
     return LocalLine(
         slope=jnp.where(some, slope, jnp.nan),
@@ -172,7 +172,7 @@ def local_line(x: Any, y: Any, *, radius: int) -> LocalLine:
     )
 
 
-def _window_sums(
+def window_sums(
     maps: tuple[Any, ...], terms: Callable[..., tuple[Any, ...]], radius: int
 ) -> tuple[Any, ...]:
     """Sum terms over the window: `terms(*maps at the neighbor)`, in reading order.
@@ -190,10 +190,10 @@ def _window_sums(
             sums = tuple(total + term for total, term in zip(sums, found, strict=True))
         return sums
 
-    shape = (*maps[0].shape[:-2], rows, columns)
-    example = jax.eval_shape(
-        terms, *(jax.ShapeDtypeStruct(shape, m.dtype) for m in maps)
-    )
+    strips = [
+        jax.ShapeDtypeStruct((*m.shape[:-2], rows, columns), m.dtype) for m in maps
+    ]
+    example = jax.eval_shape(terms, *strips)
     zeros = tuple(jnp.zeros(term.shape, term.dtype) for term in example)
     return lax.fori_loop(0, side, add_row, zeros)
 
