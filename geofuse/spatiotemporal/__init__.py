@@ -7,15 +7,19 @@ from geofuse.spatiotemporal.baselines import (
     Persistence,
 )
 from geofuse.spatiotemporal.fitfc import FitFC
+from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.starfm import STARFM
+from geofuse.spatiotemporal.unmixing import Unmixing
 
 #: Every method by its name on the command line. A new method is one line here.
 METHODS: dict[str, type[FusionMethod]] = {
     "starfm": STARFM,
     "fit-fc": FitFC,
     "object-fit-fc": ObjectFitFC,
+    "fsdaf": FSDAF,
+    "unmixing": Unmixing,
     "persistence": Persistence,
     "coarse-change": CoarseChange,
     "linear-in-time": LinearInTime,

@@ -142,7 +142,8 @@ def shares(
         [(blocks == k).sum(axis=(1, 3), dtype=jnp.int32) for k in range(classes)]
     ).astype(jnp.float32)
     total = reduce(add, list(counts))
-    return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1.0), jnp.nan)
+    some = (total > 0)[None]
+    return jnp.where(some, counts / jnp.where(some, total[None], 1.0), jnp.nan)
 
 
 class _Cells(NamedTuple):

@@ -13,6 +13,8 @@ tile.
 """
 
 from collections.abc import Callable
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import jax
@@ -41,12 +43,26 @@ def block_mean(image: Any, scale: int) -> Any:
     Returns:
         (…, y / scale, x / scale).
     """
-    *lead, rows, columns = image.shape
-    blocks = image.reshape(*lead, rows // scale, scale, columns // scale, scale)
-    valid = jnp.isfinite(blocks)
-    total = jnp.where(valid, blocks, 0.0).sum(axis=(-3, -1))
-    count = valid.astype(image.dtype).sum(axis=(-3, -1))
+    valid = jnp.isfinite(image)
+    total = block_sum(jnp.where(valid, image, 0.0), scale)
+    count = block_sum(valid.astype(image.dtype), scale)
     return jnp.where(count > 0, total / jnp.maximum(count, 1.0), jnp.nan)
+
+
+def block_sum(image: Any, scale: int) -> Any:
+    """Sum over each block: its rows, then its columns, each in reading order.
+
+    Not `sum(axis=…)`: in which order XLA adds there depends on the width of the window.
+
+    Args:
+        image: (…, y, x), y and x multiples of `scale`.
+        scale: Side of a block.
+
+    Returns:
+        (…, y / scale, x / scale).
+    """
+    tall = reduce(add, [image[..., k::scale, :] for k in range(scale)])
+    return reduce(add, [tall[..., k::scale] for k in range(scale)])
 
 
 def painted(coarse: Any, scale: int) -> Any:

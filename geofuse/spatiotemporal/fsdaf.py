@@ -262,6 +262,7 @@ def _distributed(
     # A guess that points the other way than the residual tells nothing of it.
     off = jnp.where(off * rest > 0, jnp.abs(off), 0.0)
     weight = product(off, alike) + product(jnp.abs(rest), 1.0 - alike)
+    weight = jnp.where(jnp.isfinite(fine), weight, jnp.nan)
     mean = painted(block_mean(weight, scale), scale)
     weight = jnp.where(mean > 0, weight / jnp.where(mean > 0, mean, 1.0), 1.0)
     weight = jnp.where(weight > _LARGEST_WEIGHT, 1.0, weight)

@@ -30,7 +30,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from geofuse.spatiotemporal.coarse_grid import painted
+from geofuse.spatiotemporal.coarse_grid import block_sum, painted
 
 _NINE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
@@ -156,16 +156,10 @@ def _totals(label: Any, image: Any, cell: int) -> Any:
     parts = []
     label = _as_rank(label, image.ndim)
     for number, (dy, dx) in enumerate(_NINE):
-        sums = _cell_sum(jnp.where(label == number, image, 0.0), cell)
+        sums = block_sum(jnp.where(label == number, image, 0.0), cell)
         moved = _shifted(sums, (-dy, -dx))
         parts.append(jnp.where(jnp.isfinite(moved), moved, 0.0))
     return reduce(add, parts)
-
-
-def _cell_sum(image: Any, cell: int) -> Any:
-    """Sum over each cell: its rows, then its columns, each in reading order."""
-    tall = reduce(add, [image[..., k::cell, :] for k in range(cell)])
-    return reduce(add, [tall[..., k::cell] for k in range(cell)])
 
 
 def _shifted(seeds: Any, offset: tuple[int, int]) -> Any:

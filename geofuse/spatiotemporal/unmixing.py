@@ -87,7 +87,7 @@ class Unmixing(FixedMethod):
     its fine image and both coarse ones are valid, and it has a class.
 
     >>> Unmixing(classes=6)
-    Unmixing(classes=6, coarse_radius=3, detail=True, ridge=0.3)
+    Unmixing(classes=6, coarse_radius=3, detail=True, ridge=1.0)
     """
 
     states_uncertainty: ClassVar[bool] = True
@@ -95,7 +95,7 @@ class Unmixing(FixedMethod):
     classes: int = 4
     coarse_radius: int = 3
     detail: bool = True
-    ridge: float = 0.3
+    ridge: float = 1.0
 
     def __post_init__(self) -> None:
         check_classes(self.classes)
@@ -103,7 +103,7 @@ class Unmixing(FixedMethod):
         if not 0 < self.ridge <= 1000:
             raise ParameterError(
                 f"expected a ridge above 0, up to 1000 coarse pixels, found {self.ridge}; "
-                "0.3 is usual"
+                "1 is usual"
             )
 
     @property
@@ -186,7 +186,7 @@ class Unmixing(FixedMethod):
         fine: Float[Array, "y x"],
         at: tuple[Any, Any],
         share: Float[Array, "cover row column"],
-        label: Int[Array, "y x"],
+        label: Int[Array, "inner_y inner_x"],
         scene: list[Any],
         scale: int,
     ) -> tuple[Any, Any, Any]:
@@ -199,8 +199,10 @@ class Unmixing(FixedMethod):
             for image, prior in zip(at, priors, strict=True)
         )
         near = trimmed(share, radius)
-        rise = end - start
-        explained = rise if self.detail else end
+        # Nothing is interpolated from where no pixel has a class.
+        explained = jnp.where(
+            jnp.isfinite(near), end - start if self.detail else end, jnp.nan
+        )
         seen = (at[1] - at[0]) if self.detail else at[1]
         left = trimmed(seen, radius) - reduce(add, list(product(near, explained)))
         residual = trimmed(change_power(left, radius=1), 1)
@@ -232,7 +234,7 @@ def unmixed(
     *,
     radius: int,
     ridge: float,
-) -> Float[Array, "cover y x"]:
+) -> Float[Array, "cover inner_row inner_column"]:
     """Value of each class around each coarse pixel, by constrained least squares.
 
     Minimizes, over the valid coarse pixels of the window, the sum of (C - sum_k f_k r_k)^2,

@@ -30,9 +30,11 @@ from geofuse.spatiotemporal.baselines import (
     Persistence,
 )
 from geofuse.spatiotemporal.fitfc import FitFC
+from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.method import OUTPUTS, _predict
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.starfm import STARFM
+from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.synthetic import simulate_case
 
 #: One small configuration or more of every method.
@@ -47,6 +49,9 @@ METHODS_UNDER_CONTRACT = (
     BandLine(),
     FitFC(radius=5, similar=4, coarse_radius=1),
     ObjectFitFC(segment=4, steps=2, coarse_radius=1),
+    FSDAF(radius=3, similar=4, classes=3),
+    Unmixing(classes=3, coarse_radius=1),
+    Unmixing(classes=2, coarse_radius=1, detail=False),
 )
 
 all_methods = pytest.mark.parametrize("method", METHODS_UNDER_CONTRACT, ids=repr)
