@@ -40,20 +40,22 @@ class ClassSummary(NamedTuple):
     """Classes of the scene, for each pair; float32, NaN where nothing is known.
 
     Attributes:
-        centers: Fine reflectance of the classes, ascending in the first band.
-        spread: Standard deviation of the bands, not zero.
-        base: What the coarse base image has where a coarse pixel holds one class only.
+        centers: Fine reflectance of the classes, ascending in the first band:
+            (pair, class, band).
+        spread: Standard deviation of the bands, not zero: (pair, band).
+        base: What the coarse base image has where a coarse pixel holds one class only:
+            (pair, class, band).
         wanted: The same of the coarse image of the prediction date.
-        lowest: Least coarse value of a band, at either date.
+        lowest: Least coarse value of a band, at either date: (pair, band).
         highest: Largest coarse value.
     """
 
-    centers: Float[np.ndarray, "pair cover band"]
-    spread: Float[np.ndarray, "pair band"]
-    base: Float[np.ndarray, "pair cover band"]
-    wanted: Float[np.ndarray, "pair cover band"]
-    lowest: Float[np.ndarray, "pair band"]
-    highest: Float[np.ndarray, "pair band"]
+    centers: Any
+    spread: Any
+    base: Any
+    wanted: Any
+    lowest: Any
+    highest: Any
 
 
 def summarize_classes(inputs: FusionInputs, classes: int) -> Delayed:
@@ -249,7 +251,7 @@ def _class_values(
     return ClassSummary(
         found.centers,
         found.spread,
-        *(np.float32(array) for array in (*values, lowest, highest)),
+        *(array.astype(np.float32) for array in (*values, lowest, highest)),
     )
 
 

@@ -45,7 +45,7 @@ def cluster(classes: int, samples: list[list[np.ndarray]]) -> Centers:
             found = np.full((classes, bands), np.nan)
         centers.append(found)
         spreads.append(spread)
-    return Centers(np.float32(centers), np.float32(spreads))
+    return Centers(np.array(centers, np.float32), np.array(spreads, np.float32))
 
 
 def k_means(

@@ -131,7 +131,10 @@ class FSDAF(FixedMethod):
             *(jnp.asarray(summary.centers), jnp.asarray(summary.spread)),
         )
         bases = each_base(
-            lambda base: self._from_base(*base, tile.coarse, given, scale), arrays
+            lambda base: self._from_base(
+                base[0], base[1], base[2], base[3], base[4], tile.coarse, given, scale
+            ),
+            arrays,
         )
         merged = merge_bases(bases.reflectance, bases.variance, bases.change)
         return FusionPrediction(
