@@ -8,27 +8,17 @@ does.
 """
 
 import datetime
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from affine import Affine
-from jaxtyping import Float32
 from odc.geo.geobox import GeoBox
-from scipy import ndimage
 
 from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
 from geofuse.pairs import FusionCase, FusionInputs, Pair
-from geofuse.rasters.grid import place
-from geofuse.synthetic.landscape import (
-    BANDS,
-    draw_landscape,
-    true_reflectance,
-    weather_of,
-)
-from geofuse.synthetic.noise import clouds_of, white_noise
+from geofuse.synthetic.landscape import BANDS
+from geofuse.synthetic.measured import draw_ground, image_of
 
 UTM_CRS = "EPSG:32633"
 UTM_TRANSFORM = Affine(30, 0, 499980, 0, -30, 5100000)
@@ -91,58 +81,39 @@ def simulate_case(
     check_whole("scale", scale, 2, min(64, size))
     check_whole("pairs", pairs, 1, 6)
     check_whole("seed", seed, 0, None)
-    _check_range("abrupt", abrupt, 0.0, 1.0)
-    _check_range("psf", psf, 0.0, 2.0)
-    _check_range("gain", gain, 0.01, 2.0)
-    _check_range("offset", offset, -0.5, 0.5)
-    _check_range("noise", noise, 0.0, 0.1)
-    _check_range("clouds", clouds, 0.0, 1.0)
-    _check_range("coarse_clouds", coarse_clouds, 0.0, 1.0)
-    bands = _checked_bands(bands)
+    check_range("abrupt", abrupt, 0.0, 1.0)
+    check_range("psf", psf, 0.0, 2.0)
+    check_range("gain", gain, 0.01, 2.0)
+    check_range("offset", offset, -0.5, 0.5)
+    check_range("noise", noise, 0.0, 0.1)
+    check_range("clouds", clouds, 0.0, 1.0)
+    check_range("coarse_clouds", coarse_clouds, 0.0, 1.0)
+    bands = checked_bands(bands)
 
-    margin = math.ceil(3 * psf) + 1  # coarse pixels of ground that the PSF sees
-    cells = math.ceil(size / scale)
-    side = (cells + 2 * margin) * scale
-    inside = slice(margin * scale, margin * scale + size)
     dates = _base_dates(pairs)
-    every = [*dates, PREDICTION_DATE]
-    landscape = draw_landscape(
+    ground = draw_ground(
         seed,
-        (side, side),
+        [*dates, PREDICTION_DATE],
+        size=size,
+        scale=scale,
         abrupt=abrupt,
-        span=(day_of_year(min(every)), day_of_year(max(every))),
+        psf=psf,
+        bands=bands,
+        gain=gain,
+        offset=offset,
+        noise=noise,
     )
-
-    def truth_and_coarse(date: datetime.date) -> tuple[np.ndarray, np.ndarray]:
-        truth = np.empty((len(bands), size, size), np.float32)
-        coarse = np.empty((len(bands), cells, cells), np.float32)
-        weather = weather_of(landscape, day_of_year(date))
-        for i, band in enumerate(bands):
-            true = true_reflectance(landscape, band, day_of_year(date), weather)
-            truth[i] = true[inside, inside]
-            blurred = ndimage.gaussian_filter(true, psf * scale, truncate=3)
-            blocks = blurred.reshape(cells + 2 * margin, scale, -1, scale)
-            means = blocks.mean(axis=(1, 3), dtype=np.float64)
-            coarse[i] = means[margin : margin + cells, margin : margin + cells]
-        coarse = np.float32(gain) * coarse + np.float32(offset)
-        coarse += white_noise(seed, f"coarse noise {date}", coarse.shape, noise)
-        hidden = clouds_of(
-            seed, f"coarse clouds {date}", coarse.shape[1:], coarse_clouds
-        )
-        coarse[:, hidden] = np.nan
-        return truth, coarse.repeat(scale, 1).repeat(scale, 2)[:, :size, :size]
-
+    grid = GeoBox((size, size), UTM_TRANSFORM, UTM_CRS)
     made = []
     for date in dates:
-        fine, coarse = truth_and_coarse(date)
-        fine += white_noise(seed, f"fine noise {date}", fine.shape, noise)
-        fine[:, clouds_of(seed, f"fine clouds {date}", fine.shape[1:], clouds)] = np.nan
-        made.append(Pair(_image(fine, bands, date), _image(coarse, bands, date)))
-    truth, coarse = truth_and_coarse(PREDICTION_DATE)
-    inputs = FusionInputs(
-        tuple(made), _image(coarse, bands, PREDICTION_DATE), scale=scale
+        truth, coarse = ground.truth_and_coarse(date, coarse_clouds)
+        images = ground.fine(truth, date, clouds), coarse
+        made.append(Pair(*(image_of(image, bands, date, grid) for image in images)))
+    truth, coarse = (
+        image_of(image, bands, PREDICTION_DATE, grid)
+        for image in ground.truth_and_coarse(PREDICTION_DATE, coarse_clouds)
     )
-    return FusionCase(inputs, _image(truth, bands, PREDICTION_DATE))
+    return FusionCase(FusionInputs(tuple(made), coarse, scale=scale), truth)
 
 
 def _base_dates(pairs: int) -> list[datetime.date]:
@@ -151,16 +122,8 @@ def _base_dates(pairs: int) -> list[datetime.date]:
     return [PREDICTION_DATE + datetime.timedelta(days=lag) for lag in sorted(lags)]
 
 
-def _image(
-    values: Float32[np.ndarray, "band y x"], bands: Sequence[str], date: datetime.date
-) -> xr.DataArray:
-    """An image on the simulated grid."""
-    grid = GeoBox(values.shape[1:], UTM_TRANSFORM, UTM_CRS)
-    time = np.datetime64(date.isoformat(), "ns")
-    return place(values, grid, coords={"band": list(bands), "time": time})
-
-
-def _checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
+def checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    """Refuse bands that have no spectrum here, or one twice."""
     if isinstance(bands, str) or not bands or len(set(bands)) != len(bands):
         raise ParameterError(
             f"bands: expected different names, one or more, found {bands!r}; "
@@ -185,15 +148,11 @@ def check_whole(name: str, value: Any, low: int, high: int | None) -> None:
         )
 
 
-def _check_range(name: str, value: Any, low: float, high: float) -> None:
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Refuse what is not a number of this range."""
     real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not real or not low <= value <= high:
         raise ParameterError(
             f"{name}: expected a number from {low:g} to {high:g}, found {value!r}; "
             f"give {name} a value in that range"
         )
-
-
-def day_of_year(date: datetime.date) -> int:
-    """Day of the year, 1 to 366."""
-    return date.timetuple().tm_yday

@@ -23,9 +23,9 @@ from geofuse.synthetic.case import (
     UTM_CRS,
     UTM_TRANSFORM,
     check_whole,
-    day_of_year,
 )
 from geofuse.synthetic.landscape import draw_landscape, true_reflectance, weather_of
+from geofuse.synthetic.measured import day_of_year
 from geofuse.synthetic.noise import clouds_of, white_noise
 
 # MODIS land products: sinusoidal on a sphere, one global lattice of 500 m pixels
