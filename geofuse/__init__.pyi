@@ -28,6 +28,14 @@ from .spatiotemporal.baselines import Persistence as Persistence
 from .spatiotemporal.baselines import CoarseChange as CoarseChange
 from .spatiotemporal.baselines import LinearInTime as LinearInTime
 from .spatiotemporal.baselines import BandLine as BandLine
+from .spatiotemporal.series import predict_series as predict_series
+from .spatiotemporal.series import valid_shares as valid_shares
+from .spatiotemporal.pair_choice import choose_pairs as choose_pairs
+from .spatiotemporal.series_method import SeriesMethod as SeriesMethod
+from .spatiotemporal.kalman import Kalman as Kalman
+from .spatiotemporal.smoothers import TimeInterpolation as TimeInterpolation
+from .spatiotemporal.smoothers import HarmonicFit as HarmonicFit
+from .spatiotemporal.smoothers import Whittaker as Whittaker
 from .features.indices import indices as indices
 from .features.indices import Indices as Indices
 from .features.texture import GLCM as GLCM

@@ -48,7 +48,7 @@ class Pair:
             check_image(self.coarse, "coarse"),
         )
         object.__setattr__(self, "fine", fine)
-        object.__setattr__(self, "coarse", _agreeing(coarse, fine, ("coarse", "fine")))
+        object.__setattr__(self, "coarse", agreeing(coarse, fine, ("coarse", "fine")))
         days = day_of(fine), day_of(coarse)
         if days[0] != days[1]:
             raise DateMismatchError(
@@ -116,7 +116,7 @@ class FusionInputs:
                 )
         pairs = (pairs[0], *(_like_first(pair, pairs[0]) for pair in pairs[1:]))
         names = ("coarse image of the prediction date", f"pair of {pairs[0].date}")
-        coarse = _agreeing(coarse, pairs[0].fine, names)
+        coarse = agreeing(coarse, pairs[0].fine, names)
         day_of(coarse)  # refuses an image without a date
         noted = coarse.attrs.get("scale")
         if scale is None or scale == noted:
@@ -190,7 +190,7 @@ class FusionCase:
         """Check that the reference fits the inputs."""
         reference = check_image(self.reference, "reference")
         coarse = self.inputs.coarse
-        reference = _agreeing(reference, coarse, ("reference", "inputs"))
+        reference = agreeing(reference, coarse, ("reference", "inputs"))
         object.__setattr__(self, "reference", reference)
         if day_of(reference) != self.inputs.date:
             raise DateMismatchError(
@@ -257,10 +257,16 @@ def day_of(image: xr.DataArray) -> np.datetime64:
     return np.datetime64(day)
 
 
-def _agreeing(
+def agreeing(
     image: xr.DataArray, like: xr.DataArray, names: tuple[str, str]
 ) -> xr.DataArray:
-    """`image` with bands in the order of `like` and to the bit on its grid, if both agree."""
+    """`image` with bands in the order of `like`, on its grid to the bit, if both agree.
+
+    Raises:
+        GridMismatchError: The grids differ.
+        CRSMismatchError: The CRS differ.
+        BandMismatchError: The bands differ.
+    """
     check_same_grid(image, like, names=names)
     image = snapped_to(image, like)
     bands = [str(band) for band in image["band"].values]
@@ -277,7 +283,7 @@ def _agreeing(
 
 def _like_first(pair: Pair, first: Pair) -> Pair:
     """A pair on the grid, and with the bands, of the first."""
-    fine = _agreeing(pair.fine, first.fine, (f"the pair of {pair.date}", "others"))
+    fine = agreeing(pair.fine, first.fine, (f"the pair of {pair.date}", "others"))
     return pair if fine is pair.fine else Pair(fine, pair.coarse)
 
 

@@ -8,8 +8,11 @@ from geofuse.spatiotemporal.baselines import (
 )
 from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
+from geofuse.spatiotemporal.kalman import Kalman
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
+from geofuse.spatiotemporal.series_method import SeriesMethod
+from geofuse.spatiotemporal.smoothers import HarmonicFit, TimeInterpolation, Whittaker
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.spatiotemporal.unmixing import Unmixing
 
@@ -24,4 +27,12 @@ METHODS: dict[str, type[FusionMethod]] = {
     "coarse-change": CoarseChange,
     "linear-in-time": LinearInTime,
     "band-line": BandLine,
+}
+
+#: Every method over a whole series by its name on the command line.
+SERIES_METHODS: dict[str, type[SeriesMethod]] = {
+    "kalman": Kalman,
+    "time-interpolation": TimeInterpolation,
+    "harmonic": HarmonicFit,
+    "whittaker": Whittaker,
 }

@@ -55,7 +55,9 @@ class Ground:
         seed = self.landscape.seed
         noise = white_noise(seed, f"fine noise {date}", truth.shape, self.noise)
         fine = truth + noise
-        fine[:, clouds_of(seed, f"fine clouds {date}", truth.shape[1:], clouds)] = np.nan
+        fine[:, clouds_of(seed, f"fine clouds {date}", truth.shape[1:], clouds)] = (
+            np.nan
+        )
         return fine
 
     def truth_and_coarse(
