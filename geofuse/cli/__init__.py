@@ -13,11 +13,21 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import geofuse
-from geofuse.cli import demo, despeckle, features, fuse, info, methods, score
+from geofuse.cli import (
+    demo,
+    despeckle,
+    features,
+    fuse,
+    info,
+    methods,
+    score,
+    series,
+)
 from geofuse.errors import GeofuseError, UnknownNameError, did_you_mean
 
 COMMANDS = {
     "fuse": fuse,
+    "series": series,
     "score": score,
     "features": features,
     "despeckle": despeckle,

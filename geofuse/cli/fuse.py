@@ -44,6 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT.tif", help="the product (COG)"
     )
+    add_reading_arguments(parser)
+    add_running_arguments(parser)
+    parser.add_argument(
+        "--uncertainty",
+        metavar="FILE",
+        help="also write the standard deviation of each band",
+    )
+    parser.add_argument(
+        "--quality",
+        metavar="FILE",
+        help="also write which pair, how many similar pixels, filled or not",
+    )
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how files are read: sensors, bands, part, scale."""
     parser.add_argument(
         "--fine-sensor",
         default="generic",
@@ -86,22 +102,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bbox-crs", metavar="CRS", help="CRS of --bbox, for example EPSG:4326"
     )
+
+
+def add_running_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how a method runs: its fields, tiles, threads."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="field=value",
         help="a field of the method; see geofuse methods",
-    )
-    parser.add_argument(
-        "--uncertainty",
-        metavar="FILE",
-        help="also write the standard deviation of each band",
-    )
-    parser.add_argument(
-        "--quality",
-        metavar="FILE",
-        help="also write which pair, how many similar pixels, filled or not",
     )
     parser.add_argument(
         "--tile", type=int, default=512, metavar="N", help="side of a tile (512)"
@@ -118,10 +128,7 @@ def run(options: argparse.Namespace) -> int:
     from geofuse.rasters.write import write_cogs
     from geofuse.spatiotemporal.estimate import estimate
 
-    for name in ("tile", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ParameterError(f"expected --{name} of at least 1, found {value}")
+    check_running(options)
     method = method_from(options.method, options.set)
     if options.uncertainty and not method.states_uncertainty:
         raise ParameterError(
@@ -158,9 +165,18 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def check_running(options: argparse.Namespace) -> None:
+    """Refuse tiles and threads that are none."""
+    from geofuse.errors import ParameterError
+
+    for name in ("tile", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ParameterError(f"expected --{name} of at least 1, found {value}")
+
+
 def open_inputs(options: argparse.Namespace) -> Any:
     """Open the files of the command and put them on the earliest fine file's grid."""
-    from geofuse.errors import ParameterError
     from geofuse.pairing import harmonized
     from geofuse.pairs import FusionInputs, Pair
     from geofuse.rasters.align import align
@@ -171,11 +187,7 @@ def open_inputs(options: argparse.Namespace) -> Any:
     for date in dates:
         parse_date(date)
     check_mask_dates(options)
-    if options.scale is not None and options.scale < 2:
-        raise ParameterError(
-            f"expected --scale = coarse GSD / fine GSD, a whole number above 1, found "
-            f"{options.scale}; MODIS on Landsat is 16"
-        )
+    check_scale(options.scale)
     bands = options.bands and [band.strip() for band in options.bands.split(",")]
 
     def opened(side: str, path: str, date: str, **part: Any) -> Any:
@@ -208,6 +220,17 @@ def open_inputs(options: argparse.Namespace) -> Any:
     coarse = opened("coarse", *options.at)
     inputs = FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))
     return harmonized(inputs) if options.harmonize else inputs
+
+
+def check_scale(scale: int | None) -> None:
+    """Refuse a scale that is none."""
+    from geofuse.errors import ParameterError
+
+    if scale is not None and scale < 2:
+        raise ParameterError(
+            f"expected --scale = coarse GSD / fine GSD, a whole number above 1, found "
+            f"{scale}; MODIS on Landsat is 16"
+        )
 
 
 def on_fine_grid(coarse: Any, fine: Any, scale: int | None) -> Any:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 HELP = "list the fusion methods, with their fields and defaults"
@@ -17,15 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the methods."""
-    from geofuse.spatiotemporal import METHODS
+    from geofuse.spatiotemporal import METHODS, SERIES_METHODS
+    from geofuse.spatiotemporal.series_method import SeriesMethod
 
+    every = {**METHODS, **SERIES_METHODS}
     if options.json:
-        print(json.dumps({name: _fields(method) for name, method in METHODS.items()}))
+        print(json.dumps({name: _fields(method) for name, method in every.items()}))
         return 0
-    for name, method in METHODS.items():
-        needs = (
-            "" if method.pairs_needed == 1 else f" Needs {method.pairs_needed} pairs."
-        )
+    for name, method in every.items():
+        needs = ""
+        if issubclass(method, SeriesMethod):
+            needs = " For geofuse series."
+        elif method.pairs_needed > 1:
+            needs = f" Needs {method.pairs_needed} pairs."
         print(f"{name:<16} {_first_line(method)}{needs}")
         for field, default in _fields(method).items():
             kind = typing.get_type_hints(method)[field]
@@ -33,8 +38,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def method_from(name: str, settings: list[str]) -> Any:
+def method_from(
+    name: str, settings: list[str], methods: Mapping[str, type] | None = None
+) -> Any:
     """Make the method of that name, with `field=value` settings.
+
+    Args:
+        name: Its name on the command line.
+        settings: `field=value` each.
+        methods: The methods there are, by name; by default those for one date.
 
     Raises:
         UnknownNameError: There is no method or field of that name.
@@ -43,11 +55,12 @@ def method_from(name: str, settings: list[str]) -> Any:
     from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
     from geofuse.spatiotemporal import METHODS
 
-    if name not in METHODS:
+    methods = METHODS if methods is None else methods
+    if name not in methods:
         raise UnknownNameError(
-            f"expected a method, found {name!r}; {did_you_mean(name, METHODS)}"
+            f"expected a method, found {name!r}; {did_you_mean(name, methods)}"
         )
-    method = METHODS[name]
+    method = methods[name]
     known = _fields(method)
     kinds = typing.get_type_hints(method)
     values = {}
