@@ -161,7 +161,7 @@ def test_whole_dates_are_kept_and_others_made_again(
 
 def test_a_killed_run_goes_on_date_by_date(folder, tmp_path, geofuse_command):
     out, whole = tmp_path / "out", tmp_path / "whole"
-    words = ["series", "coarse-change", *from_folders(folder), "--tile", "8", "-o"]
+    words = ["series", "coarse-change", *from_folders(folder), "--tile", "16", "-o"]
     process = subprocess.Popen(
         [sys.executable, "-c",
          "import sys; from geofuse.cli import main; sys.exit(main())",
