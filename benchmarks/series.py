@@ -137,7 +137,9 @@ def compare(year: Year) -> Iterator[dict[str, Any]]:
     products, seconds = {}, {}
     shares = valid_shares(year.pairs)
     for name, method in methods().items():
-        needs_scale = isinstance(method, FusionMethod) and method.coarse_halo is not None
+        needs_scale = (
+            isinstance(method, FusionMethod) and method.coarse_halo is not None
+        )
         if needs_scale and year.coarse.attrs.get("scale") is None:
             continue  # kranj: smooth, less than three coarse pixels wide
         begin = time.perf_counter()

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from geofuse.spatiotemporal import METHODS, SERIES_METHODS
     from geofuse.spatiotemporal.series_method import SeriesMethod
 
-    every = {**METHODS, **SERIES_METHODS}
+    every: dict[str, Any] = {**METHODS, **SERIES_METHODS}
     if options.json:
         print(json.dumps({name: _fields(method) for name, method in every.items()}))
         return 0

@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from geofuse.cli.fuse import check_running, check_scale
     from geofuse.cli.methods import method_from
     from geofuse.errors import ParameterError
-    from geofuse.spatiotemporal import METHODS, SERIES_METHODS, FusionMethod
+    from geofuse.spatiotemporal import METHODS, SERIES_METHODS
+    from geofuse.spatiotemporal.method import FusionMethod
     from geofuse.spatiotemporal.series import predict_series, valid_shares
 
     check_running(options)
@@ -196,15 +197,17 @@ def _write(
     kept = len(wanted) - len(missing)
     for start in range(0, len(missing), at_once):
         batch = missing[start : start + at_once]
-        images = {path: image for of_date in batch for path, image in of_date.items()}
+        every: dict[str | os.PathLike[str], Any] = {
+            path: image for of_date in batch for path, image in of_date.items()
+        }
         until = kept + min(start + at_once, len(missing))
         title = f"{options.method} {until}/{len(wanted)} dates"
         with progress_bar(title) as progress, warnings.catch_warnings():
             # Nothing is predicted, and so nothing uncertain, where all was measured.
             only_spread = r".*found none in (\S+_std\.tif(, )?)+;"
             warnings.filterwarnings("ignore", only_spread, NothingValidWarning)
-            write_cogs(images, workers=options.workers, progress=progress)
-        print(*images, sep="\n")
+            write_cogs(every, workers=options.workers, progress=progress)
+        print(*every, sep="\n")
         sys.stdout.flush()
 
 

@@ -40,6 +40,7 @@ single season must do, and the coarse series takes that place.
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from dask.delayed import Delayed
@@ -160,14 +161,12 @@ class Kalman(SeriesMethod):
         by_band = (
             jnp.moveaxis(tile.fine, 1, 0),
             jnp.moveaxis(tile.coarse, 1, 0),
-            MotionSummary(*map(jnp.asarray, summary)),
+            jax.tree.map(jnp.asarray, summary),
         )
         value, variance = lax.map(one_band, by_band)
         return SeriesPrediction(jnp.moveaxis(value, 0, 1), jnp.moveaxis(variance, 0, 1))
 
-    def _moves(
-        self, fine: Any, coarse: Any, tile: SeriesTile, motion: MotionSummary
-    ) -> "Moves":
+    def _moves(self, fine: Any, coarse: Any, tile: SeriesTile, motion: Any) -> "Moves":
         """A pixel's own slope and motion, shrunk to the scene's by what it has shown."""
         days = tile.timeline.fine
         seen = between_valid(coarse, tile.timeline.coarse, days)
@@ -261,7 +260,8 @@ def smooth(
         steps: Days since the day before in the timeline; 0 for the first.
     """
     start = State(
-        *(mean_of_valid(values)[0] for values in (seen.fine, seen.coarse)),
+        mean_of_valid(seen.fine)[0],
+        mean_of_valid(seen.coarse)[0],
         aa=jnp.full(seen.fine.shape[1:], VAGUE),
         ab=jnp.zeros(seen.fine.shape[1:]),
         bb=jnp.full(seen.fine.shape[1:], VAGUE),

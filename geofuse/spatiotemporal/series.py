@@ -12,11 +12,11 @@ dates at once. With both, a pixel that was measured is given as measured, bit fo
 from collections.abc import Sequence
 from typing import Any
 
-import dask
 import dask.array as da
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from dask.base import compute
 
 from geofuse.errors import TooFewPairsError
 from geofuse.pairs import FusionInputs, Pair
@@ -119,7 +119,7 @@ def valid_shares(images: Sequence[Pair] | Sequence[xr.DataArray]) -> tuple[float
         reduce_tiles(_valid_pixels, {"fine": image}, sum, token="valid pixels")
         for image in fine
     ]
-    counts = dask.compute(*scans)
+    counts = compute(*scans)
     return tuple(
         float(count / (image.sizes["y"] * image.sizes["x"]))
         for count, image in zip(counts, fine, strict=True)

@@ -87,7 +87,6 @@ def _row(images: Any, numbers: list[int]) -> Any:
 
 def _last_valid(images: Any, days: Sequence[int]) -> Neighbors:
     """The last valid image up to each date, and its day."""
-    days = jnp.asarray(days, images.dtype)
 
     def step(carry: Any, now: Any) -> tuple[Any, Any]:
         image, day = now
@@ -98,4 +97,6 @@ def _last_valid(images: Any, days: Sequence[int]) -> Neighbors:
         return carry, carry
 
     nothing = jnp.full(images.shape[1:], jnp.nan, images.dtype)
-    return lax.scan(step, Neighbors(nothing, nothing), (images, days))[1]
+    return lax.scan(
+        step, Neighbors(nothing, nothing), (images, jnp.asarray(days, images.dtype))
+    )[1]

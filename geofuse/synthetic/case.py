@@ -109,11 +109,11 @@ def simulate_case(
         truth, coarse = ground.truth_and_coarse(date, coarse_clouds)
         images = ground.fine(truth, date, clouds), coarse
         made.append(Pair(*(image_of(image, bands, date, grid) for image in images)))
-    truth, coarse = (
+    reference, wanted = (
         image_of(image, bands, PREDICTION_DATE, grid)
         for image in ground.truth_and_coarse(PREDICTION_DATE, coarse_clouds)
     )
-    return FusionCase(FusionInputs(tuple(made), coarse, scale=scale), truth)
+    return FusionCase(FusionInputs(tuple(made), wanted, scale=scale), reference)
 
 
 def _base_dates(pairs: int) -> list[datetime.date]:
