@@ -215,7 +215,10 @@ def _is_whole(path: str, image: Any) -> bool:
     """Whether a product is there, whole, and of the same work."""
     from geofuse.errors import RasterReadError
     from geofuse.rasters.source import inspect
+    from geofuse.rasters.write import stage_of
 
+    if stage_of(path).exists():  # a run that was killed, or is at it: writing finds out
+        return False
     try:
         return inspect(path).tags.get("job") == image.attrs["job"]
     except RasterReadError:

@@ -153,6 +153,12 @@ def write_cogs(
     return list(targets)
 
 
+def stage_of(path: str | os.PathLike[str]) -> Path:
+    """The hidden folder beside a product in which it comes to be."""
+    target = Path(os.path.abspath(path))
+    return target.parent / f".{target.name}.geofuse"
+
+
 def _check_target(path: Path, image: xr.DataArray) -> None:
     if tuple(image.dims)[-2:] != ("y", "x") or image.ndim > 3:
         raise GridMismatchError(
@@ -205,7 +211,7 @@ class _Stage:
         self.target = target
         self.image = image.chunk({"band": -1})
         self.sizes: tuple[tuple[int, ...], ...] = self.image.data.chunks[-2:]
-        self.folder = target.parent / f".{target.name}.geofuse"
+        self.folder = stage_of(target)
         self.tags = {**_tags_of(image), **tags}
         self.job = tokenize(self.image.data.name, self.image.dtype.str, self.tags)
         self.kept: dict[tuple[int, int], str] = {}
