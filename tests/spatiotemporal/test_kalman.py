@@ -35,6 +35,12 @@ def without_scale(series):
     return FusionSeries([Pair(p.fine, p.coarse) for p in series.pairs], bare)
 
 
+def clear_series():
+    return simulate_series(
+        32, bands=["nir"], days=96, clouds=0.0, coarse_clouds=0.0, seed=3, scale=8
+    )
+
+
 def rows(stack):
     return [{"time": k} for k in range(stack.sizes["time"])]
 
@@ -140,7 +146,7 @@ def test_a_year_is_predicted_better_than_by_lines_and_as_well_as_it_says():
 
 
 def test_where_the_coarse_images_are_lost_the_variance_grows():
-    series = simulate_series(32, bands=["nir"], days=96, clouds=0.0, seed=3, scale=8)
+    series = clear_series()
     values = series.coarse.values.copy()
     values[5:8] = np.nan
     cloudy = series.coarse.copy(data=values)
@@ -163,7 +169,7 @@ def test_one_and_two_fine_images_are_fallen_back_from_and_said(simulated):
 
 
 def test_constant_images_stay_and_are_certain():
-    series = simulate_series(32, bands=["nir"], days=64, clouds=0.0, coarse_clouds=0.0)
+    series = clear_series()
     still = [
         Pair(p.fine * 0 + np.float32(0.25), p.coarse * 0 + np.float32(0.25))
         for p in series.pairs
