@@ -268,4 +268,5 @@ def _number(day: Any) -> int:
 def _tile_for(series: FusionSeries, images: int) -> int:
     """The side of a tile of which so many images take about `TILE_BYTES`."""
     pixels = TILE_BYTES / (4 * series.fine[0].sizes["band"] * images)
-    return int(min(max(math.isqrt(int(pixels)) // 32 * 32, 32), 512))
+    # Smaller ones would be mostly halo.
+    return int(min(max(math.isqrt(int(pixels)) // 32 * 32, 64), 512))

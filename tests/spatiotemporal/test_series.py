@@ -241,14 +241,6 @@ def test_curves_are_those_of_dense_least_squares(method, curve):
         )
 
 
-def test_all_tiles_of_a_series_have_one_compiled_shape(simulated):
-    _predict.clear_cache()
-    predict_series(
-        simulated.pairs, simulated.coarse, method=TimeInterpolation(), tile=20
-    ).compute()
-    assert _predict._cache_size() == 1
-
-
 @pytest.mark.parametrize("method", METHODS[:4], ids=lambda m: type(m).__name__)
 def test_units_do_not_matter(simulated, method):
     def kelvin(image):
@@ -315,3 +307,11 @@ def test_series_that_do_not_fit_are_refused(simulated, case):
 def test_curves_out_of_range_are_refused(kind, fields, words):
     with pytest.raises(ParameterError, match=words):
         kind(**fields)
+
+
+def test_all_tiles_of_a_series_have_one_compiled_shape(simulated):
+    _predict.clear_cache()
+    predict_series(
+        simulated.pairs, simulated.coarse, method=TimeInterpolation(), tile=20
+    ).compute()
+    assert _predict._cache_size() == 1
