@@ -264,9 +264,9 @@ def _steady(share: np.ndarray, change: np.ndarray) -> np.ndarray:
     for of_class in share.T:
         order = np.argsort(-of_class, kind="stable")[:_PUREST]
         order = order[of_class[order] > 0]
-        if len(order):
-            low, high = np.quantile(change[order], [0.1, 0.9])
-            chosen[order[(change[order] >= low) & (change[order] <= high)]] = True
+        order = order[np.argsort(change[order], kind="stable")]
+        tenth = len(order) // 10
+        chosen[order[tenth : len(order) - tenth]] = True
     return chosen
 
 

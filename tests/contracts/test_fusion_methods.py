@@ -51,7 +51,6 @@ METHODS_UNDER_CONTRACT = (
     ObjectFitFC(segment=4, steps=2, coarse_radius=1),
     FSDAF(radius=3, similar=4, classes=3),
     Unmixing(classes=3, coarse_radius=1),
-    Unmixing(classes=2, coarse_radius=1, detail=False),
 )
 
 all_methods = pytest.mark.parametrize("method", METHODS_UNDER_CONTRACT, ids=repr)
