@@ -35,6 +35,7 @@ import numpy as np
 
 from geofuse.spatiotemporal.coarse_grid import painted
 from geofuse.spatiotemporal.fitfc import FitFC, fit_lines
+from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.method import FusionTile, NoSummary, Scale, trimmed
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC, ObjectSummary
 from geofuse.synthetic import simulate_case
@@ -72,7 +73,10 @@ def candidates_of(method: FitFC, tile: FusionTile) -> tuple[np.ndarray, np.ndarr
 
 
 def by_pixel(
-    method: FitFC, fine: np.ndarray, candidates: np.ndarray, choose: Callable[..., Any]
+    method: FitFC | FSDAF,
+    fine: np.ndarray,
+    candidates: np.ndarray,
+    choose: Callable[..., Any],
 ) -> np.ndarray:
     """The filter as one would write it down, for every `SPARSE`-th row and column."""
     side = 2 * method.radius + 1

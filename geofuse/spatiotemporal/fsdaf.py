@@ -157,30 +157,11 @@ class FSDAF(FixedMethod):
         scale: int,
     ) -> "_FromBase":
         """Predict from one pair."""
-        valid = jnp.isfinite(fine) & jnp.isfinite(coarse_base) & jnp.isfinite(coarse)
-        guide = jnp.where(valid, fine, jnp.nan)
-        label = classified(guide, centers, spread) if given is None else given
-        alike = homogeneity(label, self.classes, radius=scale // 2)
-
-        def band(images: Any) -> Any:
-            """Change of each pixel of one band, and the mean square of the residual."""
-            fine, base, wanted, change = images
-            return _distributed(fine, base, wanted, change, label, alike, scale)
-
-        # Band by band: with all at once XLA would do coarse work in every fine pixel.
-        change, residual, power = lax.map(
-            band,
-            (
-                guide,
-                jnp.where(valid, coarse_base, jnp.nan),
-                jnp.where(valid, coarse, jnp.nan),
-                class_change.T,
-            ),
+        guide, change, residual, power = change_of_pixels(
+            *(fine, coarse_base, coarse, class_change, centers, spread, given),
+            *(self.classes, scale),
         )
-        margin = REACH * scale
-        guide = trimmed(guide, margin)
-        change = jnp.where(jnp.isfinite(guide), change, jnp.nan)
-        spare = self.trim(scale) - margin - self.radius
+        spare = self.trim(scale) - REACH * scale - self.radius
         filtered = similar_mean(
             trimmed(guide, spare),
             trimmed(change, spare),
@@ -200,6 +181,58 @@ class FSDAF(FixedMethod):
         reach = np.arange(-self.radius, self.radius + 1)
         distance = np.hypot(reach[:, None], reach[None, :])
         return (1.0 / (1.0 + distance / (self.radius + 0.5))).astype(np.float32)
+
+
+def change_of_pixels(
+    fine: Float[Array, "band y x"],
+    coarse_base: Float[Array, "band y x"],
+    coarse: Float[Array, "band y x"],
+    class_change: Float[Array, "cover band"],
+    centers: Float[Array, "cover band"],
+    spread: Float[Array, " band"],
+    given: Int[Array, "y x"] | None,
+    classes: int,
+    scale: int,
+) -> tuple[Any, Any, Any, Any]:
+    """Change of each pixel before it is filtered.
+
+    Args:
+        fine: Fine image of the base date.
+        coarse_base: Coarse image of the base date.
+        coarse: That of the prediction date.
+        class_change: Change of each class in the scene.
+        centers: Fine reflectance of the classes.
+        spread: Standard deviation of the bands.
+        given: Class of each pixel from a map, from 0; None to find it.
+        classes: Number of classes.
+        scale: Coarse GSD / fine GSD.
+
+    Returns:
+        The fine image where a pixel takes part, its change, and on the coarse grid the
+        local mean squares of the residual and of the coarse change, all without `REACH`
+        coarse pixels on each side.
+    """
+    valid = jnp.isfinite(fine) & jnp.isfinite(coarse_base) & jnp.isfinite(coarse)
+    guide = jnp.where(valid, fine, jnp.nan)
+    label = classified(guide, centers, spread) if given is None else given
+    alike = homogeneity(label, classes, radius=scale // 2)
+
+    def band(images: Any) -> Any:
+        fine, base, wanted, change = images
+        return _distributed(fine, base, wanted, change, label, alike, scale)
+
+    # Band by band: with all at once XLA would do coarse work in every fine pixel.
+    change, residual, power = lax.map(
+        band,
+        (
+            guide,
+            jnp.where(valid, coarse_base, jnp.nan),
+            jnp.where(valid, coarse, jnp.nan),
+            class_change.T,
+        ),
+    )
+    guide = trimmed(guide, REACH * scale)
+    return guide, jnp.where(jnp.isfinite(guide), change, jnp.nan), residual, power
 
 
 def homogeneity(

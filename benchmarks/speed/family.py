@@ -1,0 +1,43 @@
+"""Speed and memory of the fixed family, against straightforward NumPy loops, on one CPU.
+
+    python -m benchmarks.speed.family [--quick]
+
+Runs `family_fitfc`, `family_estarfm` and `family_fsdaf`, each in a process of its own that is
+pinned to one CPU, and joins their last lines. What is timed, and what not, each of them says.
+The full run writes a CSV. STARFM has a benchmark of its own, `benchmarks.speed.starfm`.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from benchmarks.record import arguments, emit, save
+
+PARTS = ("family_fitfc", "family_estarfm", "family_fsdaf")
+
+
+def measure(part: str, *, quick: bool) -> dict[str, Any]:
+    """Run one part; what its last line says."""
+    command = [sys.executable, "-m", f"benchmarks.speed.{part}"]
+    found = subprocess.run(
+        command + ["--quick"] * quick, check=True, stdout=subprocess.PIPE, text=True
+    )
+    print(found.stdout, end="", flush=True)
+    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    """Run all parts."""
+    quick = arguments(__doc__).quick
+    result: dict[str, Any] = {}
+    for part in PARTS:
+        result |= measure(part, quick=quick)
+    if not quick:
+        save("speed-family", [{"figure": k, "value": v} for k, v in result.items()])
+    emit(result)
+
+
+if __name__ == "__main__":
+    main()
