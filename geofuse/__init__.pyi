@@ -20,6 +20,8 @@ from .rasters.harmonize import fit_line as fit_line
 from .rasters.brdf import to_nadir as to_nadir
 from .spatiotemporal.method import FusionMethod as FusionMethod
 from .spatiotemporal.starfm import STARFM as STARFM
+from .spatiotemporal.estarfm import ESTARFM as ESTARFM
+from .spatiotemporal.ubestarfm import UbESTARFM as UbESTARFM
 from .spatiotemporal.fitfc import FitFC as FitFC
 from .spatiotemporal.object_fitfc import ObjectFitFC as ObjectFitFC
 from .spatiotemporal.fsdaf import FSDAF as FSDAF

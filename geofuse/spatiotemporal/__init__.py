@@ -6,6 +6,7 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
+from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.kalman import Kalman
@@ -14,11 +15,14 @@ from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.series_method import SeriesMethod
 from geofuse.spatiotemporal.smoothers import HarmonicFit, TimeInterpolation, Whittaker
 from geofuse.spatiotemporal.starfm import STARFM
+from geofuse.spatiotemporal.ubestarfm import UbESTARFM
 from geofuse.spatiotemporal.unmixing import Unmixing
 
 #: Every method by its name on the command line. A new method is one line here.
 METHODS: dict[str, type[FusionMethod]] = {
     "starfm": STARFM,
+    "estarfm": ESTARFM,
+    "ubestarfm": UbESTARFM,
     "fit-fc": FitFC,
     "object-fit-fc": ObjectFitFC,
     "fsdaf": FSDAF,

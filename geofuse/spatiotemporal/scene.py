@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from geofuse.pairs import FusionInputs
 
@@ -116,3 +117,38 @@ def _stacked(arrays: Mapping[str, Any], kind: str) -> np.ndarray:
     """The windows of all pairs' images of one kind, as (pair, band, y, x)."""
     count = sum(name.startswith(f"{kind}_") for name in arrays)
     return np.stack([arrays[f"{kind}_{number}"] for number in range(count)])
+
+
+class SceneSpread(NamedTuple):
+    """Spread and level of a scene's fine images; finite and not zero, float32.
+
+    What thresholds are measured in, so that any unit works.
+
+    Attributes:
+        std: Standard deviation of each pair's fine image, by band.
+        spread: Its mean over the pairs: what the noise of a band is measured in.
+        location: Mean of the fine images of a band.
+    """
+
+    std: Float[np.ndarray, "pair band"]
+    spread: Float[np.ndarray, " band"]
+    location: Float[np.ndarray, " band"]
+
+
+def scene_spread(parts: list[Moments]) -> SceneSpread:
+    """Spread and level from the moments of the scene's tiles (see `fine_moments`).
+
+    A band that is constant or has no valid pixel has no spread to measure thresholds
+    in, and needs none: its level stands in, or 1.
+    """
+    scene = merged(parts)
+    std = np.sqrt(scene.variance_x())
+    level = np.abs(scene.mean_x)
+    varied = std > 1e-6 * level
+    counted = scene.pixels.sum(axis=0)
+    location = (scene.pixels * scene.mean_x).sum(axis=0) / np.maximum(counted, 1.0)
+    spread = np.where(varied, std, 0.0).sum(axis=0) / np.maximum(varied.sum(axis=0), 1)
+    instead = np.where(np.abs(location) > 0, np.abs(location), 1.0)
+    spread = np.where(spread > 0, spread, instead)
+    std = np.where(varied, std, spread)
+    return SceneSpread(*(v.astype(np.float32) for v in (std, spread, location)))

@@ -57,26 +57,17 @@ from geofuse.spatiotemporal.method import (
     FusionPrediction,
     FusionTile,
 )
-from geofuse.spatiotemporal.scene import Moments, fine_moments, images_of, merged
+from geofuse.spatiotemporal.scene import (
+    SceneSpread,
+    fine_moments,
+    images_of,
+    scene_spread,
+)
 from geofuse.tiling import reduce_tiles
 
 #: One digital number of the C program, 1e-4 of reflectance, as a fraction of the band's
 #: standard deviation: 0.05 of reflectance is usual for a scene, and 500 DN.
 DN = 1 / 500
-
-
-class STARFMSummary(NamedTuple):
-    """Spread and level of a scene; finite and not zero, float32.
-
-    Attributes:
-        std: Standard deviation of each pair's fine image, by band.
-        spread: Its mean over the pairs: what the noise of a band is measured in.
-        location: Mean of the fine images of a band.
-    """
-
-    std: Float[np.ndarray, "pair band"]
-    spread: Float[np.ndarray, " band"]
-    location: Float[np.ndarray, " band"]
 
 
 @dataclass(frozen=True)
@@ -149,12 +140,10 @@ class STARFM(FixedMethod):
     @override
     def summarize(self, inputs: FusionInputs) -> Delayed:
         images = images_of(inputs, "fine")
-        return reduce_tiles(fine_moments, images, _summary, token="STARFM")
+        return reduce_tiles(fine_moments, images, scene_spread, token="STARFM")
 
     @override
-    def predict_tile(
-        self, tile: FusionTile, summary: STARFMSummary
-    ) -> FusionPrediction:
+    def predict_tile(self, tile: FusionTile, summary: SceneSpread) -> FusionPrediction:
         # One band at a time: it is as fast as all at once, in a fraction of the memory.
         fused = lax.map(
             lambda band: self._fuse_band(*band),
@@ -312,22 +301,3 @@ def _heaviest(weight: Float[Array, "band pair y x"]) -> Any:
     share = reduce(add, weight / jnp.where(total > 0, total, 1.0))
     number = jnp.argmax(share, axis=0).astype(jnp.int32) + 1
     return jnp.where(share.max(axis=0) > 0, number, 0)
-
-
-def _summary(parts: list[Moments]) -> STARFMSummary:
-    """Spread and level from the moments of the scene's tiles.
-
-    A band that is constant or has no valid pixel has no spread to measure thresholds
-    in, and needs none: its level stands in, or 1.
-    """
-    scene = merged(parts)
-    std = np.sqrt(scene.variance_x())
-    level = np.abs(scene.mean_x)
-    varied = std > 1e-6 * level
-    counted = scene.pixels.sum(axis=0)
-    location = (scene.pixels * scene.mean_x).sum(axis=0) / np.maximum(counted, 1.0)
-    spread = np.where(varied, std, 0.0).sum(axis=0) / np.maximum(varied.sum(axis=0), 1)
-    instead = np.where(np.abs(location) > 0, np.abs(location), 1.0)
-    spread = np.where(spread > 0, spread, instead)
-    std = np.where(varied, std, spread)
-    return STARFMSummary(*(v.astype(np.float32) for v in (std, spread, location)))

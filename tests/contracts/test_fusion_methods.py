@@ -29,11 +29,13 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
+from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.method import OUTPUTS, _predict
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.starfm import STARFM
+from geofuse.spatiotemporal.ubestarfm import UbESTARFM
 from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.synthetic import simulate_case
 
@@ -47,6 +49,8 @@ METHODS_UNDER_CONTRACT = (
     CoarseChange(upsample="bicubic"),
     LinearInTime(),
     BandLine(),
+    ESTARFM(radius=3),
+    UbESTARFM(radius=2),
     FitFC(radius=5, similar=4, coarse_radius=1),
     ObjectFitFC(segment=4, steps=2, coarse_radius=1),
     FSDAF(radius=3, similar=4, classes=3),

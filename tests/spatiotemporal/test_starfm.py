@@ -10,8 +10,8 @@ import pytest
 from geofuse.errors import ParameterError
 from geofuse.spatiotemporal.kernels import Offset, kernel_regression
 from geofuse.spatiotemporal.method import FusionTile
-from geofuse.spatiotemporal.scene import moments
-from geofuse.spatiotemporal.starfm import DN, STARFM, STARFMSummary, _summary
+from geofuse.spatiotemporal.scene import SceneSpread, moments, scene_spread
+from geofuse.spatiotemporal.starfm import DN, STARFM
 from tests.oracles.starfm import starfm_paper, starfm_robust, starfm_usda
 
 SIZE, RADIUS = 12, 3
@@ -32,7 +32,7 @@ def scene(*, pairs=1, bands=1, seed=0, holes=0.0):
 
 
 def summarized(fine):
-    return _summary([moments(fine, fine)])
+    return scene_spread([moments(fine, fine)])
 
 
 def fuse(method, fine, coarse_base, coarse, summary=None):
@@ -210,7 +210,7 @@ def test_where_a_pixel_lies_in_a_tile_changes_no_bit():
 def test_the_summary_does_not_depend_on_how_the_scene_is_cut():
     fine = scene(pairs=2, bands=2, holes=0.1)[0] + np.float32(300)
     parts = [moments(part, part) for part in (fine[..., :5], fine[..., 5:])]
-    cut, whole = _summary(parts), summarized(fine)
+    cut, whole = scene_spread(parts), summarized(fine)
     for found, expected in zip(cut, whole, strict=True):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -295,4 +295,4 @@ def test_no_weight_is_nan_and_not_zero():
     assert np.isnan(fused.variance).all()
     assert (np.asarray(fused.weight) == 0).all()
     assert isinstance(Offset(jnp.int32(0), 0).dx, int)
-    assert STARFMSummary._fields == ("std", "spread", "location")
+    assert SceneSpread._fields == ("std", "spread", "location")
