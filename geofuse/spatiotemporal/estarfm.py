@@ -67,6 +67,7 @@ from geofuse.spatiotemporal.two_pairs import (
     STILL,
     Couple,
     check_window,
+    in_std,
     mixed,
     nearness_of,
     pairs_valid,
@@ -196,12 +197,7 @@ class ESTARFM(FixedMethod):
         location = jnp.asarray(summary.location)[:, None, None]
         valid = pairs_valid(fine, base, coarse)
         both = valid.all(axis=0)
-        # From here on all is in std of the band, about its mean: nothing cancels in kelvin.
-        f, c = (
-            jnp.where(valid[:, None], (image - location[None]) / spread[None], 0.0)
-            for image in (fine, base)
-        )
-        now = jnp.where(valid.any(axis=0)[None], (coarse - location) / spread, 0.0)
+        f, c, now = in_std(fine, base, coarse, valid, summary)
         moved = now[None] - c
         close = 1.0 / jnp.maximum(_unlikeness(f, c, summary), _FLOOR)
         weigh = [moved] if self.valid_range is None else [moved, f]

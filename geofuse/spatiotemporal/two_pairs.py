@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from geofuse.errors import ParameterError
 from geofuse.spatiotemporal.method import FusionPrediction, FusionTile, trimmed
+from geofuse.spatiotemporal.scene import SceneSpread
 
 #: Least change of the window's mean that tells two dates apart, in std of the band.
 STILL = 1e-5
@@ -124,6 +125,50 @@ def pairs_valid(
     return valid.all(axis=1)
 
 
+class InStd(NamedTuple):
+    """Images in standard deviations of their band, about its mean; 0 where invalid.
+
+    So thresholds are numbers without a unit, and nothing cancels in kelvin.
+    """
+
+    fine: Float[Array, "2 band rows columns"]
+    base: Float[Array, "2 band rows columns"]
+    coarse: Float[Array, "band rows columns"]
+
+
+def in_std(
+    fine: Float[Array, "2 band rows columns"],
+    base: Float[Array, "2 band rows columns"],
+    coarse: Float[Array, "band rows columns"],
+    valid: Bool[Array, "2 rows columns"],
+    scene: SceneSpread,
+) -> InStd:
+    """Bring the images of two pairs to one scale."""
+    bands = len(coarse)
+    planes = (
+        jnp.concatenate([*fine, *base, coarse]),
+        jnp.repeat(
+            jnp.stack([*valid, *valid, valid.any(axis=0)]),
+            bands,
+            axis=0,
+            total_repeat_length=5 * bands,
+        ),
+        jnp.tile(jnp.asarray(scene.location), 5),
+        jnp.tile(jnp.asarray(scene.spread), 5),
+    )
+    # A loop, so that no compiler makes one operation of a quotient here and a difference
+    # later on, or does not, as suits the width of the tile.
+    scaled = lax.map(
+        lambda plane: jnp.where(plane[1], (plane[0] - plane[2]) / plane[3], 0.0), planes
+    )
+    shape = (2, bands, *coarse.shape[1:])
+    return InStd(
+        scaled[: 2 * bands].reshape(shape),
+        scaled[2 * bands : 4 * bands].reshape(shape),
+        scaled[4 * bands :],
+    )
+
+
 def window_means(
     images: Float[Array, "2 band rows columns"],
     valid: Bool[Array, "2 rows columns"],
@@ -156,14 +201,18 @@ def temporal_share(
 def mixed(
     ends: Float[Array, "2 *band y x"], share: Float[Array, "2 *band y x"]
 ) -> Float[Array, "*band y x"]:
-    """Weighted mean of two predictions; one of no weight may be anything."""
+    """Weighted mean of two predictions, both finite."""
     first, second = times(share, ends)
     return first + second
 
 
 def times(a: Any, b: Any) -> Any:
-    """A product that no compiler joins with a sum, for the same bits in all tiles."""
-    return jnp.where(a != 0, a * b, 0.0)
+    """A product that no compiler joins with a sum, for the same bits in all tiles.
+
+    `where(a != 0, a * b, 0)` would not do: of a square, compilers see through it.
+    """
+    product = a * b
+    return jnp.where(jnp.isfinite(product), product, jnp.nan)
 
 
 def nearness_of(radius: int) -> Float[np.ndarray, "side side"]:

@@ -50,6 +50,7 @@ from geofuse.spatiotemporal.two_pairs import (
     STILL,
     Couple,
     check_window,
+    in_std,
     mixed,
     nearness_of,
     pairs_valid,
@@ -147,11 +148,9 @@ class UbESTARFM(FixedMethod):
         """Predict one band from two pairs."""
         valid = pairs_valid(fine[:, None], base[:, None], coarse[None])
         both = valid.all(axis=0)
-        # From here on all is in std of the band, about its mean: nothing cancels in kelvin.
-        f, c = (
-            jnp.where(valid, (image - location) / spread, 0.0) for image in (fine, base)
-        )
-        now = jnp.where(valid.any(axis=0), (coarse - location) / spread, 0.0)
+        scene = SceneSpread(std[:, None], spread[None], location[None])
+        images = in_std(fine[:, None], base[:, None], coarse[None], valid, scene)
+        f, c, now = (image[..., 0, :, :] for image in images)
         moved, gap = now[None] - c, c - f
         maps = _Maps(
             fine=f,

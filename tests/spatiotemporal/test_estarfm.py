@@ -182,7 +182,7 @@ def test_a_third_pair_stands_in_where_the_two_around_the_date_are_invalid():
     assert np.isfinite(three.reflectance).all()
     # The spread of the scene, over all pairs, is another one: a threshold moves a little.
     np.testing.assert_allclose(
-        three.reflectance.values[:, ~hole], two.reflectance.values[:, ~hole], atol=1e-3
+        three.reflectance.values[:, ~hole], two.reflectance.values[:, ~hole], atol=5e-3
     )
     assert (three.pair.values[hole] == 1).all()
     assert (three.pair.values[~hole] == two.pair.values[~hole] + 1).all()
