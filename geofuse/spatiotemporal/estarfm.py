@@ -193,13 +193,13 @@ class ESTARFM(FixedMethod):
         summary: SceneSpread,
     ) -> Couple:
         """Predict from two pairs."""
-        spread = jnp.asarray(summary.spread)[:, None, None]
-        location = jnp.asarray(summary.location)[:, None, None]
         valid = pairs_valid(fine, base, coarse)
         both = valid.all(axis=0)
-        f, c, now = in_std(fine, base, coarse, valid, summary)
+        scale = jnp.asarray(summary.spread), jnp.asarray(summary.location)
+        f, c, now = in_std(fine, base, coarse, valid, *scale)
+        spread, location = (of_band[:, None, None] for of_band in scale)
         moved = now[None] - c
-        close = 1.0 / jnp.maximum(_unlikeness(f, c, summary), _FLOOR)
+        close = 1.0 / jnp.maximum(unlikeness(f, c, summary), _FLOOR)
         weigh = [moved] if self.valid_range is None else [moved, f]
         # std of the band against std of the image: the tolerance is 2 / m of the latter.
         ratio = jnp.asarray(summary.spread)[None] / std * (self.classes / 2.0)
@@ -257,7 +257,7 @@ class ESTARFM(FixedMethod):
         slope = (xy - times(x, y)) / jnp.where(spread_x > 0, spread_x, 1.0)
         sound = (spread_x > 0) & (slope > 0) & (slope <= _STEEPEST)
         # The F-test of a line through n points, as the least r^2 that passes it.
-        table = jnp.asarray(_least_r2((2 * self.radius + 1) ** 2))
+        table = jnp.asarray(least_r2((2 * self.radius + 1) ** 2))
         least = table[count.astype(jnp.int32)][None]
         certain = slope * slope * spread_x >= least * spread_y
         if self.gate == "zhu":
@@ -273,7 +273,7 @@ def _maps_of(images: Any) -> Any:
     return images.reshape(-1, *images.shape[2:])
 
 
-def _unlikeness(
+def unlikeness(
     f: Float[Array, "2 band rows columns"],
     c: Float[Array, "2 band rows columns"],
     summary: SceneSpread,
@@ -339,7 +339,7 @@ def _misfit(means: Any, slope: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _least_r2(most: int) -> Float[np.ndarray, " count"]:
+def least_r2(most: int) -> Float[np.ndarray, " count"]:
     """Least r^2 of a slope that differs from 0 (p <= 0.05), by number of similar pixels.
 
     Each gives two points of the line. With fewer than two of them there is no test.

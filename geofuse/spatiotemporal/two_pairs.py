@@ -25,7 +25,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from geofuse.errors import ParameterError
 from geofuse.spatiotemporal.method import FusionPrediction, FusionTile, trimmed
-from geofuse.spatiotemporal.scene import SceneSpread
 
 #: Least change of the window's mean that tells two dates apart, in std of the band.
 STILL = 1e-5
@@ -141,9 +140,10 @@ def in_std(
     base: Float[Array, "2 band rows columns"],
     coarse: Float[Array, "band rows columns"],
     valid: Bool[Array, "2 rows columns"],
-    scene: SceneSpread,
+    spread: Float[Array, " band"],
+    location: Float[Array, " band"],
 ) -> InStd:
-    """Bring the images of two pairs to one scale."""
+    """Bring the images of two pairs to one scale, that of their bands' spread."""
     bands = len(coarse)
     planes = (
         jnp.concatenate([*fine, *base, coarse]),
@@ -153,8 +153,8 @@ def in_std(
             axis=0,
             total_repeat_length=5 * bands,
         ),
-        jnp.tile(jnp.asarray(scene.location), 5),
-        jnp.tile(jnp.asarray(scene.spread), 5),
+        jnp.tile(location, 5),
+        jnp.tile(spread, 5),
     )
     # A loop, so that no compiler makes one operation of a quotient here and a difference
     # later on, or does not, as suits the width of the tile.

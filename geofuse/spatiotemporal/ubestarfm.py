@@ -148,8 +148,14 @@ class UbESTARFM(FixedMethod):
         """Predict one band from two pairs."""
         valid = pairs_valid(fine[:, None], base[:, None], coarse[None])
         both = valid.all(axis=0)
-        scene = SceneSpread(std[:, None], spread[None], location[None])
-        images = in_std(fine[:, None], base[:, None], coarse[None], valid, scene)
+        images = in_std(
+            fine[:, None],
+            base[:, None],
+            coarse[None],
+            valid,
+            spread[None],
+            location[None],
+        )
         f, c, now = (image[..., 0, :, :] for image in images)
         moved, gap = now[None] - c, c - f
         maps = _Maps(
