@@ -10,7 +10,9 @@ cloud (`--quick`: 6 bands; else also 1 and 3).
 and then filters pixel by pixel: distances over all bands, a stable `argsort`, a weighted mean
 (window of 41x41, 20 similar pixels). `unmixing_vs_numpy`: for each coarse pixel, band and date
 a bounded least-squares problem over 7x7 coarse pixels by SciPy, on top of the same array code.
-Loops run on a subsample, scaled up. Times are CPU seconds of the process, medians of interleaved repeats.
+Loops run on a subsample, scaled up.
+
+Times are CPU seconds of the process, medians of interleaved repeats.
 Memory is the peak of the process above what it held before. Not timed, on both sides:
 compilation and padding with NaN around the tile.
 """
