@@ -7,12 +7,15 @@ coarse grid of `scale` fine pixels first:
     sinusoidal 463 m  --area mean-->  480 m on the fine grid's CRS  --repeat-->  30 m
 
 so that a coarse pixel is always a whole number of fine ones. The nested grid is
-anchored to the CRS, not to the image: clipping an image does not move it. Resampling is
-GDAL's with its approximate transformer off (by default that misplaces MODIS by 14 m),
-in blocks that are fixed by the grid: lazy and eager results are equal bit for bit.
+anchored to the CRS, not to the image: clipping an image does not move it. Area means
+are those of `area_mean`, which average every pixel where it lies; other resamplings are
+GDAL's with its approximate transformer off (by default that misplaces MODIS by 14 m).
+Both work in blocks that are fixed by the grid: lazy and eager results are equal bit for
+bit.
 """
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -35,6 +38,7 @@ from geofuse.errors import (
     UnknownNameError,
     did_you_mean,
 )
+from geofuse.rasters.area_mean import area_mean, corners_in, points_for
 from geofuse.rasters.grid import (
     TOLERANCE,
     coordinates,
@@ -340,6 +344,12 @@ def _transformer(source: Any, target: Any) -> Transformer:
     return Transformer.from_crs(source.proj, target.proj, always_xy=True)
 
 
+@lru_cache(maxsize=16)
+def _transformer_of(source: str, target: str) -> Transformer:
+    """A transformer from WKT; making one takes longer than a block."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
 def _check_overlap(source: GeoBox, target: GeoBox, image: xr.DataArray) -> None:
     if _source_window(source, target, margin=0) is None:
         raise GridMismatchError(
@@ -406,9 +416,21 @@ def _resample(
                 continue
             part = data[(..., *window)].rechunk(-1)
             parts.append(part)
+            block_key = (part.name, *(0 for _ in part.shape))
+            if resampling == "average":
+                origin = (window[0].start, window[1].start)
+                layer[key] = (
+                    _average_block,
+                    block_key,
+                    origin,
+                    _warp(source),
+                    _warp(piece),
+                    points_for(ratio),
+                )
+                continue
             layer[key] = (
                 _resample_block,
-                (part.name, *(0 for _ in part.shape)),
+                block_key,
                 _warp(source[window]),
                 _warp(piece),
                 resampling,
@@ -433,6 +455,26 @@ def _warp(grid: GeoBox) -> str:
 def _unwarp(text: str) -> tuple[Affine, tuple[int, int], str]:
     *numbers, rows, columns, wkt = text.split("\n", 8)
     return Affine(*map(float, numbers)), (int(rows), int(columns)), wkt
+
+
+def _average_block(
+    block: np.ndarray, origin: tuple[int, int], source: str, target: str, points: int
+) -> np.ndarray:
+    source_transform, _, source_crs = _unwarp(source)
+    target_transform, target_shape, target_crs = _unwarp(target)
+    transformer = None
+    if source_crs != target_crs:
+        transformer = _transformer_of(target_crs, source_crs)
+    # Places are those in the whole source, and only then those in the block.
+    corners = corners_in(source_transform, target_transform, target_shape, transformer)
+    corners -= np.array(origin)[:, None, None]
+    lead = block.shape[:-2]
+    means = area_mean(
+        block.reshape(-1, *block.shape[-2:]).astype(np.float32, copy=False),
+        corners,
+        points=points,
+    )
+    return means.reshape(*lead, *target_shape)
 
 
 def _resample_block(
