@@ -9,6 +9,11 @@ from .rasters.backscatter import to_db as to_db
 from .rasters.backscatter import from_db as from_db
 from .rasters.speckle.filters import despeckle as despeckle
 from .rasters.align import align as align
+from .rasters.coregister import estimate_shift as estimate_shift
+from .rasters.coregister import misregistration as misregistration
+from .rasters.psf import estimate_psf as estimate_psf
+from .rasters.shift import shift as shift
+from .rasters.shift import relocate as relocate
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs
 from .pairs import FusionCase as FusionCase

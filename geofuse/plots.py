@@ -4,6 +4,7 @@
     error_map(predicted, reference)    predicted minus true, of one band
     panel(inputs, products, truth)     a whole case: inputs, products, errors
     feature_panel(features)            each feature in gray, in a stretch of its own
+    misregistration_map(report, fine)  arrows: how far the coarse image lies off
 
 Pictures that are to be compared share one stretch of colors. Invalid pixels are
 hatched: they are neither dark ground nor a small error. Only every n-th pixel is kept,
@@ -37,6 +38,7 @@ from geofuse.errors import (
     UnknownNameError,
     did_you_mean,
 )
+from geofuse.rasters.coregister import Misregistration
 from geofuse.rasters.grid import check_same_grid, grid_of
 
 #: Most pixels of a picture on a side.
@@ -141,6 +143,64 @@ def error_map(
     _scale_bar(axis, view)
     _color_bar(figure, axis, drawn)
     _say(figure, _in_words(view, ()))
+    return figure
+
+
+def misregistration_map(report: Misregistration, fine: xr.DataArray) -> Figure:
+    """Draw how far the coarse image lies off, over the fine image.
+
+    An arrow leads from where a place is to where the coarse image shows it, ten times as
+    long as it is; the thick one is that of the whole scene. Patches that tell no shift of
+    their own, with a confidence of less than a half, have none.
+
+    Args:
+        report: What `geofuse.rasters.coregister.misregistration` found.
+        fine: The fine image (band, y, x) that it was given.
+
+    Raises:
+        GridMismatchError: The image is not on a regular grid.
+    """
+    view = decimated(fine)
+    every = view.attrs["every"]
+    drawn = composite({"fine": view})
+    figure, axes = _figure(1, 1)
+    axis = next(axes)
+    _draw(axis, drawn.pictures["fine"], "ten times as far as the coarse image lies off")
+    height, width = view.shape[-2:]
+    local, whole = report.local, report.shift
+    known = [
+        (x, y, found)
+        for y, x, found in zip(local.y, local.x, local.shifts, strict=True)
+        if found.confidence > 0.5
+    ]
+    arrows: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": every / 10}
+    if known:
+        axis.quiver(
+            [x / every for x, _, _ in known],
+            [y / every for _, y, _ in known],
+            [found.dx for _, _, found in known],
+            [found.dy for _, _, found in known],
+            color="yellow",
+            edgecolor="black",
+            linewidth=0.5,
+            width=0.006,
+            **arrows,
+        )
+    if math.isfinite(whole.dx):
+        axis.quiver(
+            [width / 2],
+            [height / 2],
+            [whole.dx],
+            [whole.dy],
+            color="red",
+            edgecolor="white",
+            linewidth=0.8,
+            width=0.014,
+            **arrows,
+        )
+    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    _scale_bar(axis, view)
+    _say(figure, report.in_words().splitlines()[0])
     return figure
 
 

@@ -20,6 +20,7 @@ from geofuse.cli import (
     fuse,
     info,
     methods,
+    register,
     score,
     series,
 )
@@ -31,6 +32,7 @@ COMMANDS = {
     "score": score,
     "features": features,
     "despeckle": despeckle,
+    "register": register,
     "info": info,
     "methods": methods,
     "demo": demo,
