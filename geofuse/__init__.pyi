@@ -14,6 +14,9 @@ from .rasters.coregister import misregistration as misregistration
 from .rasters.psf import estimate_psf as estimate_psf
 from .rasters.shift import shift as shift
 from .rasters.shift import relocate as relocate
+from .rasters.cube import stack_dates as stack_dates
+from .rasters.zarr_store import write_zarr as write_zarr
+from .rasters.zarr_store import open_zarr as open_zarr
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs
 from .pairs import FusionCase as FusionCase

@@ -66,6 +66,10 @@ class NotFittedError(GeofuseError):
     """A learned method was asked to predict before it was fitted."""
 
 
+class MissingExtraError(GeofuseError):
+    """A package is not installed that an extra of geofuse brings."""
+
+
 class WriteError(GeofuseError):
     """A product could not be written; what stood at its path before still stands."""
 

@@ -50,14 +50,14 @@ from geofuse.tiling import overlaps, release_memory, stream_tiles
 BLOCK = 512
 
 #: What a full or failing disk can end in; rasterio lets some of GDAL's errors through.
-_DISK_FAILURES = (OSError, RasterioError, CPLE_BaseError)
+DISK_FAILURES = (OSError, RasterioError, CPLE_BaseError)
 
 
 #: What is told that so many tiles are stored, of so many in all.
 Progress = Callable[[int, int], None]
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """Tell nobody."""
 
 
@@ -67,7 +67,7 @@ def write_cog(
     *,
     tags: Mapping[str, str] | None = None,
     workers: int | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Path:
     """Write an image to a Cloud-Optimized GeoTIFF, computing it tile by tile.
 
@@ -99,7 +99,7 @@ def write_cogs(
     *,
     tags: Mapping[str, str] | None = None,
     workers: int | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Write several images of one grid, computing each tile once for all of them.
 
@@ -224,11 +224,11 @@ class _Stage:
     ) -> Iterator["_Stage"]:
         """Make or continue the folder, alone; remove it when nothing can continue."""
         stage = cls(target, image, tags)
-        with _writing(target), _alone(stage.folder, target):
+        with writing(target), alone(stage.folder, target):
             try:
                 stage._continue()
                 yield stage
-            except (GeofuseError, *_DISK_FAILURES):
+            except (GeofuseError, *DISK_FAILURES):
                 # What was asked cannot be done: nothing stays behind. After a kill,
                 # Ctrl-C or an error of ours the tiles stay, and the same work
                 # continues.
@@ -244,7 +244,7 @@ class _Stage:
     def keep(self, row: int, column: int, values: np.ndarray) -> None:
         """Store a tile, whole or not at all."""
         values = np.ascontiguousarray(values)
-        digest = _digest(values)
+        digest = digest_of(values)
         part = self.folder / f"{row}_{column}.part"
         with part.open("wb") as file:
             np.save(file, values, allow_pickle=False)
@@ -376,7 +376,7 @@ class _Stage:
                 )
                 values = dataset.read(window=window)
                 self.any_valid = self.any_valid or bool(np.isfinite(values).any())
-                if _digest(values) != digest:
+                if digest_of(values) != digest:
                     raise WriteError(
                         f"expected the product of {self.target} to read back as "
                         f"computed, found tile {row},{column} different; the disk is "
@@ -385,13 +385,13 @@ class _Stage:
 
 
 @contextlib.contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def writing(target: Path) -> Iterator[None]:
     """Turn failures of the disk into an error that says what to do."""
     try:
         yield
     except GeofuseError:
         raise
-    except _DISK_FAILURES as error:
+    except DISK_FAILURES as error:
         full = getattr(error, "errno", None) in (
             errno.ENOSPC,
             errno.EDQUOT,
@@ -409,7 +409,7 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, target: Path) -> Iterator[None]:
+def alone(folder: Path, target: Path) -> Iterator[None]:
     """Make the folder and hold it; the lock goes with the process, however it ends."""
     while True:
         with contextlib.suppress(FileExistsError):
@@ -487,7 +487,8 @@ def _tags_of(image: xr.DataArray) -> dict[str, str]:
     return own
 
 
-def _digest(values: np.ndarray) -> str:
+def digest_of(values: np.ndarray) -> str:
+    """A short digest of the values of an array."""
     return hashlib.blake2b(
         np.ascontiguousarray(values).data, digest_size=16
     ).hexdigest()
@@ -505,5 +506,5 @@ def _tile_name(path: Path) -> tuple[tuple[int, int], str] | None:
 
 def _is_whole(path: Path, digest: str) -> bool:
     with contextlib.suppress(OSError, ValueError, EOFError):
-        return _digest(np.load(path, allow_pickle=False)) == digest
+        return digest_of(np.load(path, allow_pickle=False)) == digest
     return False
