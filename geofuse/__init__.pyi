@@ -17,6 +17,10 @@ from .rasters.shift import relocate as relocate
 from .rasters.cube import stack_dates as stack_dates
 from .rasters.zarr_store import write_zarr as write_zarr
 from .rasters.zarr_store import open_zarr as open_zarr
+from .rasters.catalog import search as search
+from .rasters.catalog import find_items as find_items
+from .rasters.catalog import open_items as open_items
+from .rasters.fetch import Fetcher as Fetcher
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs
 from .pairs import FusionCase as FusionCase

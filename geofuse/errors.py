@@ -26,6 +26,16 @@ class TileReadError(RasterReadError):
     """One window of a raster could not be read."""
 
 
+class RemoteError(RasterReadError):
+    """A file of another host is missing, late, damaged, or of a host not allowed."""
+
+    exit_code = 1
+
+
+class NothingFoundError(GeofuseError):
+    """A search has no answer."""
+
+
 class GridMismatchError(GeofuseError):
     """Two images that must share a grid do not."""
 
