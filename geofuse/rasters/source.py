@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,12 @@ class RasterSource:
             ) from error
         if self.as_stored:
             return np.asarray(dn, self.dtype)
-        return calibrated(dn, self.gain[band], self.offset[band], self.nodata[band])
+        units = (self.gain[band], self.offset[band], self.nodata[band])
+        if dn.dtype.kind in "ui" and dn.dtype.itemsize <= 2:
+            # There are no more than 65536 DN: each is calibrated once, not each pixel.
+            table = _calibration_table(dn.dtype.str, *units)
+            return table[dn.view(f"u{dn.dtype.itemsize}")]
+        return calibrated(dn, *units)
 
 
 def calibrated(
@@ -249,6 +254,18 @@ def calibrated(
             values[dn == own] = np.nan
     values[~np.isfinite(values)] = np.nan
     return values
+
+
+@lru_cache(maxsize=128)
+def _calibration_table(
+    dtype: str, gain: float, offset: float, nodata: tuple[float, ...]
+) -> np.ndarray:
+    """Physical values of every DN of a type of 8 or 16 bits, by its bits."""
+    bits = 8 * np.dtype(dtype).itemsize
+    every = np.arange(2**bits, dtype=f"u{bits // 8}").view(dtype)
+    table = calibrated(every, gain, offset, nodata)
+    table.flags.writeable = False
+    return table
 
 
 def _described(dataset: Any, path: str, driver: str) -> RasterFile:
