@@ -12,8 +12,10 @@ figure is from a fresh process, after imports.
     full_pass_vs_windows CPU seconds of computing the sum of all reflectances, over those of
                          plain rasterio windows of 1024 pixels with the same arithmetic
 
-All readers are given chunks of 1024 pixels; `…_default_chunks` is ours without, in chunks
-of one block, which fusion takes because they hold less memory.
+All readers are given chunks of 1024 pixels, and the corner is cut out of the open image in
+one step, image[:, :1098, :1098], which reaches our reader: chunks alone would read 3.6 %.
+`…_default_chunks` is ours without, in chunks of one block, which fusion takes because they
+hold less memory and are cut out in any number of steps.
 
 Bytes are those that the process asks the system for (`rchar`, Linux): what an object store
 would send. The full pass is on one CPU, chunk by chunk. odc-stac and rioxarray are used
@@ -89,14 +91,14 @@ def open_geofuse(path: str) -> Any:
     import geofuse as gf
 
     units = "gain=1e-4,nodata=0"
-    return gf.open_optical(path, units, date="2021-07-01", chunks=WINDOW)[0]
+    return gf.open_optical(path, units, date="2021-07-01", chunks=WINDOW)
 
 
 def open_by_default(path: str) -> Any:
     """The file as geofuse opens it where no chunks are asked for: in single blocks."""
     import geofuse as gf
 
-    return gf.open_optical(path, "gain=1e-4,nodata=0", date="2021-07-01")[0]
+    return gf.open_optical(path, "gain=1e-4,nodata=0", date="2021-07-01")
 
 
 def open_rioxarray(path: str) -> Any:
@@ -104,7 +106,7 @@ def open_rioxarray(path: str) -> Any:
     import rioxarray
 
     chunks = {"band": 1, "y": WINDOW, "x": WINDOW}
-    return rioxarray.open_rasterio(path, chunks=chunks, mask_and_scale=True)[0]
+    return rioxarray.open_rasterio(path, chunks=chunks, mask_and_scale=True)
 
 
 def open_odc_stac(path: str) -> Any:
@@ -147,7 +149,7 @@ def open_odc_stac(path: str) -> Any:
         }
     )
     loaded = odc.stac.load([item], bands=["red"], chunks={"x": WINDOW, "y": WINDOW})
-    dn = loaded.red[0]
+    dn = loaded.red
     return dn.where(dn != 0).astype(np.float32) * np.float32(GAIN)
 
 
@@ -168,9 +170,9 @@ def corner(name: str, path: str) -> dict[str, Any]:
     _import_for(name, path)
     with dask.config.set(scheduler="threads", num_workers=2):
         before, start = bytes_read(), time.perf_counter()
-        values = opener(path)[:CORNER, :CORNER].values
+        values = opener(path)[:, :CORNER, :CORNER].values
         seconds, after = time.perf_counter() - start, bytes_read()
-    assert values.shape == (CORNER, CORNER)
+    assert values.shape == (1, CORNER, CORNER)
     assert np.isfinite(values).all()
     read = None if before is None or after is None else after - before
     return {"bytes": read, "seconds": seconds}
@@ -192,7 +194,7 @@ def full_pass(name: str, path: str) -> dict[str, Any]:
                 lambda block: np.nansum(block, keepdims=True, dtype=np.float64),
                 chunks=tuple((1,) * len(c) for c in data.chunks),
                 dtype=np.float64,
-                meta=np.empty((0, 0), np.float64),
+                meta=np.empty((0, 0, 0), np.float64),
             )
             total = float(parts.compute().sum())
         return {"seconds": time.process_time() - start, "total": total}
@@ -241,7 +243,7 @@ def _import_for(name: str, path: str) -> None:
         ) as file:
             file.write(np.ones((16, 16), "uint16"), 1, window=((0, 16), (0, 16)))
         if name in OPENERS:
-            OPENERS[name](tiny)[:16, :16].compute()
+            OPENERS[name](tiny)[:, :16, :16].compute()
     finally:
         os.unlink(tiny)
 

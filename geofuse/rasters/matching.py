@@ -40,18 +40,24 @@ def sums_at(
     rows, columns = shifts
     reach = halo_of(shifts, 1)
     means = sliding_means(fine, scale, blur=blur)
-    seen = np.isfinite(coarse)[..., None]
-    value = np.where(seen, coarse[..., None], 0.0)
     squares = scale * np.arange(coarse.shape[2])[:, None] + reach + np.array(columns)
-    sums = np.zeros((coarse.shape[0], len(rows), len(columns), 6))
-    for i, dy in enumerate(rows):
+    sums = []
+    for dy in rows:
         y = slice(reach + dy, reach + dy + scale * (coarse.shape[1] - 1) + 1, scale)
         mean = means[:, y][:, :, squares]  # band, row, column, shift of columns
-        valid = seen & np.isfinite(mean)
-        c, b = np.where(valid, value, 0.0), np.where(valid, mean, 0.0)
-        for k, term in enumerate((valid, c, b, c * c, b * b, c * b)):
-            sums[:, i, :, k] = term.sum(axis=(1, 2))
-    return sums
+        sums.append(sums_of(coarse[..., None], mean))
+    return np.stack(sums, axis=1)
+
+
+def sums_of(
+    coarse: Float64[np.ndarray, "band y x 1"],
+    fine: Float64[np.ndarray, "band y x shift"],
+) -> Float64[np.ndarray, "band shift 6"]:
+    """n, sum c, sum b, sum cc, sum bb, sum cb of the pixels valid in both."""
+    valid = np.isfinite(coarse) & np.isfinite(fine)
+    c, b = np.where(valid, coarse, 0.0), np.where(valid, fine, 0.0)
+    terms = (valid.astype(np.float64), c, b, c * c, b * b, c * b)
+    return np.stack([term.sum(axis=(1, 2)) for term in terms], axis=-1)
 
 
 def halo_of(shifts: tuple[Sequence[int], Sequence[int]], blur: int) -> int:

@@ -226,15 +226,61 @@ def blur_sigma(blur: int) -> float:
     return math.sqrt((blur**2 - 1) / 3)
 
 
+def lattice_means(
+    values: Float32[np.ndarray, "band y x"],
+    side: int,
+    *,
+    start: tuple[int, int],
+    shape: tuple[int, int],
+    blur: int,
+) -> Float64[np.ndarray, "band rows columns"]:
+    """What `sliding_means` gives, for squares side by side only: quicker for one shift.
+
+    Args:
+        values: Image, NaN where invalid; `2 blur - 2` pixels around the squares are used.
+        side: Side of the squares.
+        start: Row and column of the upper left pixel of the first square.
+        shape: Rows and columns of squares.
+        blur: See `sliding_means`.
+    """
+    valid = np.isfinite(values)
+    known = np.where(valid, values, 0).astype(np.float64)
+    share = valid.astype(np.float64)
+
+    def means(of: np.ndarray, blur: int) -> np.ndarray:
+        down, along = (
+            _weights(size, side, first, count, blur)
+            for size, first, count in zip(of.shape[1:], start, shape, strict=True)
+        )
+        return np.asarray(down @ of @ along.T)
+
+    enough = means(share, 1) >= LEAST_VALID - 1e-9
+    weight = means(share, blur)
+    enough &= weight >= LEAST_BLURRED
+    return np.where(enough, means(known, blur) / np.where(enough, weight, 1.0), np.nan)
+
+
+def _weights(
+    size: int, side: int, start: int, count: int, blur: int
+) -> Float64[np.ndarray, "count size"]:
+    """Along one axis, the weights of pixels in the blurred mean of each square."""
+    kernel = np.ones(side) / side
+    for _ in range(4 if blur > 1 else 0):
+        kernel = np.convolve(kernel, np.ones(blur) / blur)
+    weights = np.zeros((count, size))
+    for number in range(count):
+        first = start + number * side - 2 * (blur - 1)
+        weights[number, first : first + len(kernel)] = kernel
+    return weights
+
+
 def _sliding_sums(values: np.ndarray, side: int) -> np.ndarray:
-    sums = values
+    """Sums of `side` neighbors along both axes."""
     for axis in (-2, -1):
-        ends = np.cumsum(sums, axis=axis)
-        starts = np.roll(ends, side, axis=axis)
-        start = [slice(None)] * sums.ndim
-        start[axis] = slice(side - 1, None)
-        before = [slice(None)] * sums.ndim
-        before[axis] = slice(0, side)
-        starts[tuple(before)] = 0.0
-        sums = (ends - starts)[tuple(start)]
-    return sums
+        ends = np.cumsum(values, axis=axis)
+        size = values.shape[axis]
+        values = np.take(ends, range(side - 1, size), axis)
+        later = [slice(None)] * values.ndim
+        later[axis] = slice(1, None)
+        values[tuple(later)] -= np.take(ends, range(size - side), axis)
+    return values

@@ -16,8 +16,14 @@ from jaxtyping import Float64
 from scipy.interpolate import make_interp_spline
 
 from geofuse.errors import ParameterError
-from geofuse.rasters.matching import correlations, halo_of, likelihood, sums_at
-from geofuse.rasters.patches import Overlay, Patch, blur_sigma, overlay
+from geofuse.rasters.matching import correlations, likelihood, sums_of
+from geofuse.rasters.patches import (
+    Overlay,
+    Patch,
+    blur_sigma,
+    lattice_means,
+    overlay,
+)
 
 #: Widest Gaussian looked for, and widths tried, in coarse pixels.
 WIDEST = 1.5
@@ -124,15 +130,19 @@ def _sums(
     pair: Overlay, patch: Patch, place: tuple[int, int], blurs: Sequence[int]
 ) -> Float64[np.ndarray, "band blur 6"]:
     """Sums of a patch for each blur; it is read once."""
-    at = ((place[0],), (place[1],))
-    halo = halo_of(at, max(blurs))
+    halo = max(map(abs, place)) + 2 * (max(blurs) - 1)
     coarse, fine = pair.read_coarse(patch), pair.read_fine(patch, halo)
+    start = (halo + place[0], halo + place[1])
     found = []
     for blur in blurs:
-        spare = halo - halo_of(at, blur)
-        inner = fine[:, spare : fine.shape[1] - spare, spare : fine.shape[2] - spare]
-        sums = sums_at(coarse, inner, pair.nesting.scale, at, blur=blur)
-        found.append(sums[:, 0, 0])
+        mean = lattice_means(
+            fine,
+            pair.nesting.scale,
+            start=start,
+            shape=(patch.rows, patch.columns),
+            blur=blur,
+        )
+        found.append(sums_of(coarse[..., None], mean[..., None])[:, 0])
     return np.stack(found, axis=1)
 
 

@@ -508,3 +508,16 @@ def test_a_name_that_is_no_text_is_refused(raster, dn):
     shutil.copy(plain, name)
     with pytest.raises(RasterReadError, match="path in UTF-8"):
         read(os.fsdecode(name))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+def test_calibration_by_a_table_is_calibration_of_each_pixel(raster, dtype):
+    limits = np.iinfo(dtype)
+    every = np.arange(limits.min, limits.max + 1).astype(dtype).reshape(1, 16, -1)
+    path = raster("every.tif", every, nodata=limits.max)
+    units = (2.75e-5, -0.2, (float(limits.min), float(limits.max)))
+    sensor = f"gain={units[0]},offset={units[1]},nodata={limits.min}"
+    found = open_optical(path, sensor, date="2021-07-01").values
+    expected = source.calibrated(every, *units)
+    np.testing.assert_array_equal(found, expected)
+    assert np.isnan(found).sum() == 2
