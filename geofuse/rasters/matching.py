@@ -49,11 +49,13 @@ def sums_at(
     return np.stack(sums, axis=1)
 
 
-def sums_of(
-    coarse: Float64[np.ndarray, "band y x 1"],
-    fine: Float64[np.ndarray, "band y x shift"],
-) -> Float64[np.ndarray, "band shift 6"]:
-    """n, sum c, sum b, sum cc, sum bb, sum cb of the pixels valid in both."""
+def sums_of(coarse: np.ndarray, fine: np.ndarray) -> Float64[np.ndarray, "... 6"]:
+    """n, sum c, sum b, sum cc, sum bb, sum cb of the pixels valid in both.
+
+    Args:
+        coarse: c, as (band, y, x, 1).
+        fine: b, as (band, y, x, shift).
+    """
     valid = np.isfinite(coarse) & np.isfinite(fine)
     c, b = np.where(valid, coarse, 0.0), np.where(valid, fine, 0.0)
     terms = (valid.astype(np.float64), c, b, c * c, b * b, c * b)
