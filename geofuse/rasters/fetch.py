@@ -96,9 +96,6 @@ class Fetcher:
                 f"expected an address of an allowed origin, found {_short(address)}; "
                 "name its origin in origins=(…) if you trust it"
             )
-        host = urlsplit(address).hostname or ""
-        if not _is_literal(host):
-            _refuse_private(host)
 
     def text(self, address: str, *, most: int = 64 * 2**20) -> bytes:
         """The content at an address, in memory.
@@ -192,6 +189,7 @@ class Fetcher:
         """Fetch once, block by block, within the deadline."""
         if isinstance(sink, list):
             sink.clear()
+        _refuse_private(address)
         end = time.monotonic() + self.deadline
         opener = urllib.request.build_opener(_CheckedRedirects(self))
         request = urllib.request.Request(address, headers={"User-Agent": "geofuse"})
@@ -254,6 +252,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     ) -> Any:
         try:
             self.fetcher.check(newurl)
+            _refuse_private(newurl)
         except RemoteError:
             fp.close()
             raise
@@ -292,7 +291,11 @@ def _is_literal(host: str) -> bool:
     return True
 
 
-def _refuse_private(host: str) -> None:
+def _refuse_private(address: str) -> None:
+    """Refuse a name of a host in a network of its own, looked up before each request."""
+    host = urlsplit(address).hostname or ""
+    if _is_literal(host):
+        return  # named by its address among the allowed origins
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except OSError:
