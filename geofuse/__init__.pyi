@@ -10,7 +10,7 @@ from .rasters.backscatter import from_db as from_db
 from .rasters.speckle.filters import despeckle as despeckle
 from .rasters.align import align as align
 from .rasters.coregister import estimate_shift as estimate_shift
-from .rasters.coregister import misregistration as misregistration
+from .rasters.misregistration import misregistration as misregistration
 from .rasters.psf import estimate_psf as estimate_psf
 from .rasters.shift import shift as shift
 from .rasters.shift import relocate as relocate
@@ -19,7 +19,7 @@ from .rasters.zarr_store import write_zarr as write_zarr
 from .rasters.zarr_store import open_zarr as open_zarr
 from .rasters.catalog import search as search
 from .rasters.catalog import find_items as find_items
-from .rasters.catalog import open_items as open_items
+from .rasters.scenes import open_items as open_items
 from .rasters.fetch import Fetcher as Fetcher
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs

@@ -38,8 +38,8 @@ from geofuse.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from geofuse.rasters.coregister import Misregistration
 from geofuse.rasters.grid import check_same_grid, grid_of
+from geofuse.rasters.misregistration import Misregistration
 
 #: Most pixels of a picture on a side.
 VIEW = 800
@@ -154,7 +154,7 @@ def misregistration_map(report: Misregistration, fine: xr.DataArray) -> Figure:
     their own, with a confidence of less than a half, have none.
 
     Args:
-        report: What `geofuse.rasters.coregister.misregistration` found.
+        report: What `geofuse.rasters.misregistration.misregistration` found.
         fine: The fine image (band, y, x) that it was given.
 
     Raises:

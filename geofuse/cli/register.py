@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Estimate, and print."""
     from geofuse.errors import ParameterError
-    from geofuse.rasters.coregister import misregistration
+    from geofuse.rasters.misregistration import misregistration
     from geofuse.rasters.optical import open_optical
     from geofuse.rasters.psf import estimate_psf
 

@@ -22,9 +22,10 @@ from geofuse.errors import (
     RemoteError,
     UnknownNameError,
 )
-from geofuse.rasters.catalog import boxes_of, find_items, open_items, search
+from geofuse.rasters.catalog import boxes_of, find_items, search
 from geofuse.rasters.fetch import Fetcher
 from geofuse.rasters.grid import grid_of
+from geofuse.rasters.scenes import open_items
 from geofuse.rasters.stac_items import SceneItem, period_of
 
 UTM = "EPSG:32633"

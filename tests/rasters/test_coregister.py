@@ -16,8 +16,9 @@ from geofuse.errors import (
     ParameterError,
 )
 from geofuse.rasters.align import align
-from geofuse.rasters.coregister import estimate_shift, misregistration
+from geofuse.rasters.coregister import estimate_shift
 from geofuse.rasters.grid import grid_of, place
+from geofuse.rasters.misregistration import misregistration
 from geofuse.rasters.patches import overlay
 from geofuse.rasters.psf import estimate_psf
 from geofuse.rasters.shift import relocate, shift
