@@ -25,6 +25,7 @@ from geofuse.errors import (
 from geofuse.rasters.catalog import boxes_of, find_items, search
 from geofuse.rasters.fetch import Fetcher
 from geofuse.rasters.grid import grid_of
+from geofuse.rasters.quality import valid_from
 from geofuse.rasters.scenes import open_items
 from geofuse.rasters.stac_items import SceneItem, period_of
 
@@ -235,6 +236,19 @@ def test_quality_takes_pixels_out_before_anything_is_mixed(archive):
     assert (cube[:, :10] == 3000).all()
     assert (cube[:, 10:] == 2000).all()
     assert set(seen) == {np.dtype("uint8")}
+
+
+def test_quality_layers_are_known_by_name(archive):
+    classes = np.full((20, 30), 4, "uint8")
+    classes[:, :5] = 9  # cloud
+    archive.scene("a", dn())
+    archive.scene(
+        "a", classes, key="scl", transform=GRID * Affine.scale(2), nodata=None
+    )
+    usable = functools.partial(valid_from, layer="sentinel2-scl")
+    found = archive.search(quality=("scl", usable)).values[0, 0]
+    assert np.isnan(found[:, :10]).all()
+    assert (found[:, 10:] == 2000).all()
 
 
 # --- places and times
