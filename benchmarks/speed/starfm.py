@@ -37,7 +37,8 @@ import numpy as np
 
 from benchmarks.record import arguments, emit, save
 from geofuse.spatiotemporal.method import FusionTile
-from geofuse.spatiotemporal.starfm import STARFM, STARFMSummary
+from geofuse.spatiotemporal.scene import SceneSpread
+from geofuse.spatiotemporal.starfm import STARFM
 
 SIZE = 512
 
@@ -48,7 +49,7 @@ class Scene(NamedTuple):
     fine: np.ndarray
     coarse_base: np.ndarray
     coarse: np.ndarray
-    summary: STARFMSummary
+    summary: SceneSpread
 
 
 def make_scene(radius: int, pairs: int, *, size: int = SIZE) -> Scene:
@@ -85,7 +86,7 @@ def make_scene(radius: int, pairs: int, *, size: int = SIZE) -> Scene:
         fine.astype(np.float32),
         coarse_base.astype(np.float32),
         coarse.astype(np.float32),
-        STARFMSummary(*(number.astype(np.float32) for number in numbers)),
+        SceneSpread(*(number.astype(np.float32) for number in numbers)),
     )
 
 
