@@ -62,6 +62,7 @@ def simulated_cases(*, size: int = 192) -> Iterator[NamedCase]:
         "phenology": {"abrupt": 0.0},
         "abrupt change": {"abrupt": 0.2},
         "psf mismatch": {"psf": 0.9},
+        "misregistration": {"shift": 0.4},
         "sensor bias": {"gain": 1.1, "offset": 0.01},
         "coarse noise": {"noise": 0.01},
         "clouds": {"clouds": 0.15, "coarse_clouds": 0.1},

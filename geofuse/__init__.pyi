@@ -38,6 +38,7 @@ from .spatiotemporal.fitfc import FitFC as FitFC
 from .spatiotemporal.object_fitfc import ObjectFitFC as ObjectFitFC
 from .spatiotemporal.fsdaf import FSDAF as FSDAF
 from .spatiotemporal.unmixing import Unmixing as Unmixing
+from .spatiotemporal.combine import PrecisionFusion as PrecisionFusion
 from .spatiotemporal.baselines import Persistence as Persistence
 from .spatiotemporal.baselines import CoarseChange as CoarseChange
 from .spatiotemporal.baselines import LinearInTime as LinearInTime

@@ -179,7 +179,9 @@ def map_tiles(
         },
     )
     name = f"tile-{token}"
-    layer = _window_tasks(name, _run_tile, function, sources, tiles, halo, shared)
+    layer = _window_tasks(
+        name, _run_tile, function, sources, tiles, halo, shared, _sample(tiles, None)
+    )
     graph = _graph(name, layer, sources, shared)
 
     heights, widths = tiles.chunks()
@@ -222,6 +224,7 @@ def reduce_tiles(
     offset: tuple[int, int] = (0, 0),
     shared: Delayed | None = None,
     token: str | None = None,
+    most: int | None = None,
 ) -> Delayed:
     """Reduce a raster to a few numbers in one scan, lazily.
 
@@ -236,6 +239,8 @@ def reduce_tiles(
         offset: See `lattice`.
         shared: A lazy value that all tiles need; computed once.
         token: See `map_tiles`.
+        most: Scan at most this many tiles, spread over the raster by chance; which ones
+            depends on its size alone. None for all.
 
     Returns:
         A lazy value; `.compute()` scans the rasters once.
@@ -246,15 +251,14 @@ def reduce_tiles(
     token = tokenize(
         token or (function, combine),
         {name: source.name for name, source in sources.items()},
-        (tiles, halo, shared.key if shared is not None else None),
+        (tiles, halo, shared.key if shared is not None else None, most),
     )
     name = f"scan-{token}"
-    layer = _window_tasks(name, _run_scan, function, sources, tiles, halo, shared)
-    partials = [
-        (name, row, column)
-        for row in range(tiles.rows)
-        for column in range(tiles.columns)
-    ]
+    places = _sample(tiles, most)
+    layer = _window_tasks(
+        name, _run_scan, function, sources, tiles, halo, shared, places
+    )
+    partials = [(name, row, column) for row, column in places]
     graph = _graph(name, layer, sources, shared)
     key = f"{_SHARED}{token}"
     return Delayed(
@@ -272,6 +276,24 @@ def share(value: Any, *, token: str | None = None) -> Delayed:
     return Delayed(
         key, HighLevelGraph.from_collections(key, {key: (_value, _Constant(value))})
     )
+
+
+def gathered(
+    make: Callable[[list[Any]], Any], values: Sequence[Delayed], *, token: str
+) -> Delayed:
+    """Make one lazy value of several, for `shared`.
+
+    Args:
+        make: Takes the list of the values.
+        values: What `reduce_tiles`, `share` or `gathered` gave.
+        token: See `map_tiles`.
+    """
+    keys = [value.key for value in values]
+    key = f"{_SHARED}{tokenize(token, keys)}"
+    graph = HighLevelGraph.from_collections(
+        key, {key: (make, keys)}, dependencies=list(values)
+    )
+    return Delayed(key, graph)
 
 
 @dataclass(frozen=True)
@@ -401,6 +423,7 @@ def _window_tasks(
     tiles: Lattice,
     halo: int,
     shared: Delayed | None,
+    places: Sequence[tuple[int, int]],
 ) -> dict[Any, Any]:
     """One task a tile: assemble the windows, call the function."""
     function_key = f"function-{name}"
@@ -408,38 +431,49 @@ def _window_tasks(
     # tiles of the source wait for it in memory.
     layer: dict[Any, Any] = {function_key: _Constant(function)}
     shared_key = shared.key if shared is not None else None
-    for row in range(tiles.rows):
-        for column in range(tiles.columns):
-            windows, keys = [], []
-            top = tiles.top + row * tiles.tile_height
-            left = tiles.left + column * tiles.tile_width
-            span = (
-                (top - halo, top + tiles.tile_height + halo),
-                (left - halo, left + tiles.tile_width + halo),
-            )
-            for raster, source in sources.items():
-                pieces = []
-                for y in overlaps(source.chunks[-2], *span[0]):
-                    for x in overlaps(source.chunks[-1], *span[1]):
-                        pieces.append(_Piece((y[1], x[1]), (y[2], x[2])))
-                        lead = (0,) * (source.ndim - 2)
-                        keys.append((source.name, *lead, y[0], x[0]))
-                shape = (*source.shape[:-2], *(stop - start for start, stop in span))
-                windows.append(_Window(raster, shape, source.dtype, tuple(pieces)))
-            core = tiles.core(row, column)
-            crop = tuple(
-                slice(s.start - start - halo, s.stop - start - halo)
-                for s, (start, _) in zip(core, span, strict=True)
-            )
-            size = (tiles.tile_height, tiles.tile_width)
-            layer[(name, row, column)] = (
-                run,
-                function_key,
-                shared_key,
-                _Constant((windows, size, crop)),
-                keys,
-            )
+    for row, column in places:
+        windows, keys = [], []
+        top = tiles.top + row * tiles.tile_height
+        left = tiles.left + column * tiles.tile_width
+        span = (
+            (top - halo, top + tiles.tile_height + halo),
+            (left - halo, left + tiles.tile_width + halo),
+        )
+        for raster, source in sources.items():
+            pieces = []
+            for y in overlaps(source.chunks[-2], *span[0]):
+                for x in overlaps(source.chunks[-1], *span[1]):
+                    pieces.append(_Piece((y[1], x[1]), (y[2], x[2])))
+                    lead = (0,) * (source.ndim - 2)
+                    keys.append((source.name, *lead, y[0], x[0]))
+            shape = (*source.shape[:-2], *(stop - start for start, stop in span))
+            windows.append(_Window(raster, shape, source.dtype, tuple(pieces)))
+        core = tiles.core(row, column)
+        crop = tuple(
+            slice(s.start - start - halo, s.stop - start - halo)
+            for s, (start, _) in zip(core, span, strict=True)
+        )
+        size = (tiles.tile_height, tiles.tile_width)
+        layer[(name, row, column)] = (
+            run,
+            function_key,
+            shared_key,
+            _Constant((windows, size, crop)),
+            keys,
+        )
     return layer
+
+
+def _sample(tiles: Lattice, most: int | None) -> list[tuple[int, int]]:
+    """Rows and columns of tiles in reading order: all, or one of each of `most` runs."""
+    places = [
+        (row, column) for row in range(tiles.rows) for column in range(tiles.columns)
+    ]
+    if most is None or len(places) <= most:
+        return places
+    edges = np.linspace(0, len(places), most + 1).astype(int)
+    drawn = np.random.default_rng(0).integers(edges[:-1], edges[1:])
+    return [places[number] for number in drawn]
 
 
 def overlaps(

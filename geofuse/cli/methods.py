@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -80,9 +81,37 @@ def method_from(
     return method(**values)
 
 
+def methods_from(text: str) -> tuple[Any, ...]:
+    """Make methods of a list such as `starfm(radius=10),fit-fc`.
+
+    Raises:
+        UnknownNameError: There is no method or field of that name.
+        ParameterError: The list is not one, or a value is not as declared.
+    """
+    from geofuse.errors import ParameterError
+
+    # Commas separate methods; those within brackets separate fields.
+    parts = re.findall(r"\s*([^,()]+)(?:\(([^()]*)\))?\s*(?:,|$)", text)
+    rebuilt = [f"{name}({fields})" if fields else name for name, fields in parts]
+    if not parts or re.sub(r"\s|\(\)", "", text) != re.sub(
+        r"\s", "", ",".join(rebuilt)
+    ):
+        raise ParameterError(
+            f"expected methods separated by commas, found {text!r}; for example "
+            "starfm(radius=10),fit-fc"
+        )
+    return tuple(
+        method_from(name.strip(), [f.strip() for f in fields.split(",") if f.strip()])
+        for name, fields in parts
+    )
+
+
 def _value(text: str, kind: Any, field: str) -> Any:
     """A field's value from text, by the type that the dataclass declares."""
     from geofuse.errors import ParameterError, did_you_mean
+
+    if typing.get_origin(kind) is tuple:
+        return methods_from(text)
 
     if typing.get_origin(kind) is typing.Literal:
         words = typing.get_args(kind)
@@ -112,6 +141,8 @@ def _value(text: str, kind: Any, field: str) -> Any:
 
 def _kind(kind: Any) -> str:
     """A type in words."""
+    if typing.get_origin(kind) is tuple:
+        return "methods, with their fields in brackets"
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(typing.get_args(kind))
     words = {
@@ -125,7 +156,29 @@ def _kind(kind: Any) -> str:
 
 
 def _fields(method: Any) -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(method)}
+    return {
+        field.name: _default_in_words(field.default)
+        for field in dataclasses.fields(method)
+    }
+
+
+def _default_in_words(value: Any) -> Any:
+    """A default as `--set` takes it: methods by name, with what is not their default."""
+    from geofuse.spatiotemporal import METHODS
+
+    if not isinstance(value, tuple):
+        return value
+    names = {kind: name for name, kind in METHODS.items()}
+    words = []
+    for method in value:
+        settings = [
+            f"{field.name}={getattr(method, field.name)}"
+            for field in dataclasses.fields(method)
+            if getattr(method, field.name) != field.default
+        ]
+        fields = f"({','.join(settings)})" if settings else ""
+        words.append(names[type(method)] + fields)
+    return ",".join(words)
 
 
 def _first_line(method: Any) -> str:

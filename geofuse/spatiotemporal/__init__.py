@@ -6,6 +6,7 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
+from geofuse.spatiotemporal.combine import PrecisionFusion
 from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
@@ -27,6 +28,7 @@ METHODS: dict[str, type[FusionMethod]] = {
     "object-fit-fc": ObjectFitFC,
     "fsdaf": FSDAF,
     "unmixing": Unmixing,
+    "precision-fusion": PrecisionFusion,
     "persistence": Persistence,
     "coarse-change": CoarseChange,
     "linear-in-time": LinearInTime,

@@ -62,13 +62,30 @@ def merge_bases(
     if predictions.shape[0] == 1:  # nothing to weigh, so variances need not be known
         weight = valid.astype(predictions.dtype)
         spread = jnp.where(valid[0], variances[0], jnp.nan)
-        return MergedBases(predictions[0], spread, weight, _heaviest(weight))
+        return MergedBases(predictions[0], spread, weight, heaviest(weight))
     spread = jnp.where(jnp.isfinite(variances), variances, 0.0)
     power = jnp.where(jnp.isfinite(change_power), change_power, 0.0)
     doubt = jnp.where(valid, spread + power, jnp.inf)
     least = doubt.min(axis=0, keepdims=True)
     # Relative to the best base: the largest weight is 1, also where nothing changed.
     raw = jnp.where(doubt > least, least / jnp.where(doubt > least, doubt, 1.0), 1.0)
+    return mixture(predictions, spread, raw)
+
+
+def mixture(
+    predictions: Float[Array, "pair band y x"],
+    variances: Float[Array, "pair band y x"],
+    raw: Float[Array, "pair band y x"],
+) -> MergedBases:
+    """Weighted mean of predictions, and the variance of their mixture.
+
+    Args:
+        predictions: Predictions from each base (or by each method); NaN where it has none.
+        variances: Their variances, squared units.
+        raw: Their weights, at least 0, of any sum; where there is no prediction they count
+            as 0.
+    """
+    valid = jnp.isfinite(predictions)
     raw = jnp.where(valid, raw, 0.0)
     total = reduce(add, list(raw))
     weight = raw / jnp.where(total > 0, total, 1.0)[None]
@@ -84,14 +101,14 @@ def merge_bases(
     merged = first + reduce(add, list(shift))
     off = jnp.where(valid, safe - merged[None], 0.0)
     terms = jnp.where(
-        valid, weight * (spread + jnp.where(off != 0, off * off, 0.0)), 0.0
+        valid, weight * (variances + jnp.where(off != 0, off * off, 0.0)), 0.0
     )
     some = total > 0
     return MergedBases(
         reflectance=jnp.where(some, merged, jnp.nan),
         variance=jnp.where(some, reduce(add, list(terms)), jnp.nan),
         weight=weight,
-        pair=_heaviest(weight),
+        pair=heaviest(weight),
     )
 
 
@@ -141,7 +158,7 @@ def _box(
     return reduce(add, [tall[..., j : j + columns] for j in side])
 
 
-def _heaviest(weight: Float[Array, "pair band y x"]) -> Int[Array, "y x"]:
+def heaviest(weight: Float[Array, "pair band y x"]) -> Int[Array, "y x"]:
     """Number, from 1, of the pair with the most weight over all bands."""
     share = reduce(add, list(jnp.moveaxis(weight, 1, 0)))
     number = jnp.argmax(share, axis=0).astype(jnp.int32) + 1

@@ -34,6 +34,7 @@ def simulate_case(
     seed: int = 0,
     abrupt: float = 0.05,
     psf: float = 0.5,
+    shift: float = 0.0,
     gain: float = 1.0,
     offset: float = 0.0,
     noise: float = 0.002,
@@ -47,7 +48,7 @@ def simulate_case(
     the truth: without noise, without clouds. The prediction date is 2023-07-07; base
     dates lie 32 days before it, 32 days after it, 64 before, 64 after, and so on. The
     truth depends only on `size`, `scale`, `pairs`, `seed`, `abrupt` and `psf`: noise,
-    clouds, gain and offset change the images but not the landscape.
+    clouds, shift, gain and offset change the images but not the landscape.
 
     Args:
         size: Height and width in fine pixels, 16 to 4096; need not be a multiple of
@@ -60,6 +61,8 @@ def simulate_case(
             date, 0 to 1; forest is cut at a quarter of that rate.
         psf: Standard deviation of the coarse sensor's Gaussian point spread, in coarse
             pixels, 0 to 2; 0 is the plain area mean.
+        shift: Misregistration: how far each coarse image lies from its true place, in
+            coarse pixels, 0 to 1; the direction is drawn for each date.
         gain: Coarse sensor's reflectance per true reflectance, 0.01 to 2.
         offset: Reflectance that the coarse sensor adds, -0.5 to 0.5.
         noise: Standard deviation of the independent noise of fine and coarse pixels,
@@ -83,6 +86,7 @@ def simulate_case(
     check_whole("seed", seed, 0, None)
     check_range("abrupt", abrupt, 0.0, 1.0)
     check_range("psf", psf, 0.0, 2.0)
+    check_range("shift", shift, 0.0, 1.0)
     check_range("gain", gain, 0.01, 2.0)
     check_range("offset", offset, -0.5, 0.5)
     check_range("noise", noise, 0.0, 0.1)
@@ -99,6 +103,7 @@ def simulate_case(
         abrupt=abrupt,
         psf=psf,
         bands=bands,
+        shift=shift,
         gain=gain,
         offset=offset,
         noise=noise,

@@ -1,7 +1,7 @@
 """What a fine and a coarse sensor measure of one simulated ground, date by date.
 
 The blur and the area mean of the coarse sensor see the ground beyond the edge of the fine
-image, as a sensor does.
+image, as a sensor does; a misregistered one sees ground a little beside its pixels.
 """
 
 import datetime
@@ -23,7 +23,7 @@ from geofuse.synthetic.landscape import (
     true_reflectance,
     weather_of,
 )
-from geofuse.synthetic.noise import clouds_of, white_noise
+from geofuse.synthetic.noise import clouds_of, stream, white_noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class Ground:
         gain: Coarse reflectance per true reflectance.
         offset: Reflectance that the coarse sensor adds.
         noise: Standard deviation of the noise of fine and coarse pixels.
+        shift: How far coarse images lie from their place, in coarse pixels, up to 1.
     """
 
     landscape: Landscape
@@ -49,6 +50,7 @@ class Ground:
     gain: float
     offset: float
     noise: float
+    shift: float = 0.0
 
     def fine(self, truth: np.ndarray, date: datetime.date, clouds: float) -> np.ndarray:
         """The truth (band, y, x) as the fine sensor measures it; NaN under clouds."""
@@ -70,10 +72,14 @@ class Ground:
         truth = np.empty((len(self.bands), size, size), np.float32)
         coarse = np.empty((len(self.bands), cells, cells), np.float32)
         weather = weather_of(self.landscape, day_of_year(date))
+        turn = stream(seed, f"shift {date}").uniform(0, 2 * math.pi)
+        away = [self.shift * scale * f(turn) for f in (math.sin, math.cos)]
         for i, band in enumerate(self.bands):
             true = true_reflectance(self.landscape, band, day_of_year(date), weather)
             truth[i] = true[inside, inside]
             blurred = ndimage.gaussian_filter(true, self.psf * scale, truncate=3)
+            if self.shift:  # by no more than the margin that the PSF leaves over
+                blurred = ndimage.shift(blurred, away, order=1, mode="nearest")
             blocks = blurred.reshape(cells + 2 * margin, scale, -1, scale)
             means = blocks.mean(axis=(1, 3), dtype=np.float64)
             coarse[i] = means[margin : margin + cells, margin : margin + cells]
