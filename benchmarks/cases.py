@@ -7,7 +7,7 @@ method sees them.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,21 +56,23 @@ def real_cases() -> Iterator[NamedCase]:
     yield from _lgc(folder / "fusion" / "lgc_fsdaf")
 
 
-def simulated_cases(*, size: int = 192) -> Iterator[NamedCase]:
+def simulated_cases(
+    *, size: int = 192, pairs: Sequence[int] = (1, 2)
+) -> Iterator[NamedCase]:
     """Simulated scenes, each hard in one way."""
     suites: dict[str, dict[str, Any]] = {
         "phenology": {"abrupt": 0.0},
         "abrupt change": {"abrupt": 0.2},
         "psf mismatch": {"psf": 0.9},
-        "misregistration": {"shift": 0.4},
         "sensor bias": {"gain": 1.1, "offset": 0.01},
         "coarse noise": {"noise": 0.01},
         "clouds": {"clouds": 0.15, "coarse_clouds": 0.1},
+        "misregistration": {"shift": 0.4},
     }
     for number, (name, options) in enumerate(suites.items()):
-        for pairs in (1, 2):
-            case = simulate_case(size, pairs=pairs, seed=number, **options)
-            title = f"{name}, {pairs} pair{'s' if pairs > 1 else ''}"
+        for count in pairs:
+            case = simulate_case(size, pairs=count, seed=number, **options)
+            title = f"{name}, {count} pair{'s' if count > 1 else ''}"
             yield NamedCase(title, "simulated", case, real=False)
 
 

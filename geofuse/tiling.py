@@ -290,8 +290,9 @@ def gathered(
     """
     keys = [value.key for value in values]
     key = f"{_SHARED}{tokenize(token, keys)}"
+    dependencies: list[Any] = list(values)
     graph = HighLevelGraph.from_collections(
-        key, {key: (make, keys)}, dependencies=list(values)
+        key, {key: (make, keys)}, dependencies=dependencies
     )
     return Delayed(key, graph)
 

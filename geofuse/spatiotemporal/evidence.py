@@ -183,7 +183,7 @@ def _cross(
     return _Crossed(
         Sums(
             np.reshape([error.total for error in errors], shape),
-            np.reshape([error.count for error in errors], shape),
+            np.reshape([error.pixels for error in errors], shape),
         ),
         *(powers(np.asarray(cells_of(change, scale))) for change in (across, ahead)),
     )

@@ -35,11 +35,11 @@ class Sums(NamedTuple):
     """Sums of products of images (…, y, x) over valid pixels, and how many there were."""
 
     total: Float[np.ndarray, "..."]
-    count: Float[np.ndarray, "..."]
+    pixels: Float[np.ndarray, "..."]
 
     def mean(self) -> Float[np.ndarray, "..."]:
         """The mean product; NaN where there was no valid pixel."""
-        return self.total / np.where(self.count > 0, self.count, np.nan)
+        return self.total / np.where(self.pixels > 0, self.pixels, np.nan)
 
 
 def added(parts: list[Sums]) -> Sums:
