@@ -149,9 +149,10 @@ def rmse_ratio(
         )
     used = first.pixels > 0
     blocks = int(used.sum())
-    draws = np.random.default_rng(seed).multinomial(
-        blocks, np.full(blocks, 1 / max(blocks, 1)), size=resamples
-    )
+    generator = np.random.default_rng(seed)
+    draws = np.zeros((resamples, blocks), np.int64)
+    if blocks:
+        draws = generator.multinomial(blocks, np.full(blocks, 1 / blocks), resamples)
     # The draw that was found, and the resampled ones below it.
     draws = np.vstack([np.ones((1, blocks), draws.dtype), draws])
     roots = [np.sqrt(draws @ (errors.squared[:, used].T)) for errors in (first, second)]
