@@ -222,11 +222,9 @@ def bootstrap(outcome: Outcome) -> pd.DataFrame:
     Against STARFM each band has a row of its own, too.
     """
     tables = []
-    for one, other in itertools.permutations(outcome.errors, 2):
-        if other != "starfm" and list(outcome.errors).index(one) > list(
-            outcome.errors
-        ).index(other):
-            continue
+    for one, other in itertools.combinations(outcome.errors, 2):
+        if one == "starfm":
+            one, other = other, one
         ratios = rmse_ratio(outcome.errors[one], outcome.errors[other])
         if other != "starfm":
             ratios = ratios[ratios.band == "mean"]

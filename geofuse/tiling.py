@@ -292,7 +292,7 @@ def gathered(
     key = f"{_SHARED}{tokenize(token, keys)}"
     dependencies: list[Any] = list(values)
     graph = HighLevelGraph.from_collections(
-        key, {key: (make, keys)}, dependencies=dependencies
+        key, {key: (_gather, _Constant(make), keys)}, dependencies=dependencies
     )
     return Delayed(key, graph)
 
@@ -566,6 +566,10 @@ def _pick(
 
 def _value(constant: _Constant) -> Any:
     return constant.value
+
+
+def _gather(make: _Constant, values: list[Any]) -> Any:
+    return make.value([_plain(value) for value in values])
 
 
 def _plain(shared: Any) -> Any:

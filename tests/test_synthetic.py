@@ -85,6 +85,30 @@ def test_the_psf_sees_ground_beyond_the_edge():
     assert difference[:, 0].max() > 1e-3
 
 
+def test_a_misregistered_coarse_image_lies_that_far_away():
+    options = {"scale": 8, "psf": 0.5, "noise": 0.0, "bands": ("nir",), "pairs": 2}
+    true, off = (simulate_case(256, shift=s, **options) for s in (0.0, 0.5))
+    np.testing.assert_array_equal(true.reference.values, off.reference.values)
+    for pair, other in zip(true.inputs.pairs, off.inputs.pairs, strict=True):
+        np.testing.assert_array_equal(pair.fine.values, other.fine.values)
+
+    def cells(image):
+        return image.values[0, ::8, ::8].astype(float)
+
+    images = [true.inputs.coarse, *(pair.coarse for pair in true.inputs.pairs)]
+    moved = [off.inputs.coarse, *(pair.coarse for pair in off.inputs.pairs)]
+    found = []
+    for image, other in zip(images, moved, strict=True):
+        # The move that explains the difference best, to first order.
+        slopes = [-s[2:-2, 2:-2].ravel() for s in np.gradient(cells(image))]
+        difference = (cells(other) - cells(image))[2:-2, 2:-2].ravel()
+        found.append(np.linalg.lstsq(np.stack(slopes, 1), difference, rcond=None)[0])
+    lengths = np.hypot(*np.transpose(found))
+    # Gradients of cells are those of a smoother image, which makes moves longer.
+    assert ((lengths > 0.35) & (lengths < 0.8)).all()
+    assert np.ptp(np.arctan2(*np.transpose(found))) > 0.1  # another way on each date
+
+
 def test_clouds_hide_the_share_asked_for_and_change_nothing_else():
     clear = simulate_case(96, seed=5)
     cloudy = simulate_case(96, seed=5, clouds=0.25, coarse_clouds=0.5)
@@ -137,6 +161,7 @@ def test_abrupt_change_makes_the_prediction_harder():
         ("seed", -1),
         ("abrupt", 1.5),
         ("psf", -0.1),
+        ("shift", 1.5),
         ("gain", 0.0),
         ("offset", 0.7),
         ("noise", float("nan")),

@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofuse.errors import GridMismatchError, ParameterError
-from geofuse.tiling import lattice, map_tiles, reduce_tiles, share, stream_tiles
+from geofuse.tiling import (
+    gathered,
+    lattice,
+    map_tiles,
+    reduce_tiles,
+    share,
+    stream_tiles,
+)
 
 DIMS = ("band", "y", "x")
 
@@ -323,6 +330,50 @@ def test_a_shared_value_is_handed_to_every_tile():
         shared=share({"gain": np.float32(3)}),
     )
     np.testing.assert_array_equal(result.out, image.values * np.float32(3))
+
+
+def test_a_scan_may_look_at_a_few_tiles_spread_over_the_raster():
+    places = xr.DataArray(
+        np.arange(20.0)[:, None] * 100 + np.arange(30), dims=("y", "x")
+    )
+
+    def scan(most, tile=5):
+        return reduce_tiles(
+            lambda arrays, _: float(arrays["i"].min()),
+            {"i": places},
+            list,
+            tile=tile,
+            most=most,
+            token=f"{most} {tile}",
+        ).compute()
+
+    everywhere = scan(None)
+    assert len(everywhere) == 4 * 6
+    assert scan(24) == scan(100) == everywhere
+    few = scan(6)
+    assert few == scan(6)
+    # One of each run of four tiles, in reading order.
+    assert [everywhere.index(value) // 4 for value in few] == list(range(6))
+
+
+def test_several_shared_values_become_one():
+    image = raster(20, 20)
+    total = reduce_tiles(lambda a, _: float(a["i"].max()), {"i": image}, max, token="m")
+    both = gathered(tuple, [total, share(2.0)], token="both")
+    again = gathered(lambda found: sum(found[0]), [both], token="again")
+    result = map_tiles(
+        lambda arrays, shared: {"out": 0 * arrays["image"] + np.float32(shared)},
+        {"image": image},
+        template_of(image),
+        halo=0,
+        tile=10,
+        shared=again,
+        token="gathered",
+    )
+    expected = float(image.values.max()) + 2
+    np.testing.assert_allclose(result.out, expected)
+    for tile in stream_tiles({"out": result.out}):
+        np.testing.assert_allclose(tile.arrays["out"], expected)
 
 
 def test_the_same_work_has_the_same_name_in_another_process():

@@ -18,7 +18,6 @@ from jaxtyping import Float
 
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.members import (
-    cells_of,
     coarse_residual,
     crossed_summaries_of,
     from_bases,
@@ -31,9 +30,10 @@ from geofuse.spatiotemporal.method import FusionMethod, FusionTile, Scale, trimm
 from geofuse.spatiotemporal.precision import (
     Sums,
     added,
+    cell_means,
     coarse_noise,
-    collocation,
     differences,
+    error_powers,
     gate,
     powers,
     products,
@@ -165,17 +165,10 @@ def _cross(
     tile = _tile_of(arrays, lags, scale)
     there = np.asarray(others)
     wanted = trimmed(tile.fine[there], halo)
-    errors = [
-        powers(
-            np.asarray(
-                from_bases(
-                    method, tile, tile.coarse_base[there], summary, halo
-                ).reflectance
-                - wanted
-            )
-        )
-        for method, summary in zip(methods, summaries, strict=True)
-    ]
+    errors = []
+    for method, summary in zip(methods, summaries, strict=True):
+        found = from_bases(method, tile, tile.coarse_base[there], summary, halo)
+        errors.append(powers(np.asarray(found.reflectance) - wanted))
     base = trimmed(tile.coarse_base, halo)
     across = base[there] - base
     ahead = trimmed(tile.coarse, halo)[None] - base
@@ -185,7 +178,7 @@ def _cross(
             np.reshape([error.total for error in errors], shape),
             np.reshape([error.pixels for error in errors], shape),
         ),
-        *(powers(np.asarray(cells_of(change, scale))) for change in (across, ahead)),
+        *(powers(cell_means(change, scale)) for change in (across, ahead)),
     )
 
 
@@ -234,12 +227,10 @@ def _compare(
     found = predictions_of(methods, tile, members, halo)
     predictions, residuals = _merged(methods, halo, tile, found, growth)
     both = trimmed(tile.fine + 0.0 * tile.coarse_base, halo - scale)
-    fine = np.asarray(cells_of(both, scale))
+    fine = cell_means(both, scale)
     near = _neighbor_means(fine)
     base = trimmed(tile.coarse_base + 0.0 * tile.fine, halo)
-    cells = np.stack(
-        [np.asarray(cells_of(base, scale)), fine[..., 1:-1, 1:-1], *near], axis=2
-    )
+    cells = np.stack([cell_means(base, scale), fine[..., 1:-1, 1:-1], *near], axis=2)
     return _Compared(
         differences(np.asarray(predictions)),
         products(np.asarray(residuals)),
@@ -269,18 +260,12 @@ def _merged(
 def _precision(pairs: int, parts: list[_Compared]) -> Precision:
     difference = added([part.differences for part in parts]).mean()
     residual = added([part.residuals for part in parts]).mean()
-    shows = np.diagonal(residual, axis1=1, axis2=2)
-    variance = shows + collocation(difference)
-    weight = weights(variance)
     cells = np.concatenate([part.cells for part in parts], axis=-1).astype(np.float64)
-    noise = np.array(
-        [
-            [coarse_noise(band[0], band[1:].T) for band in base]  # of one date
-            for base in cells
-        ]
-    )
-    # Comes in twice: with C2, and with the mean of the bases.
-    power = noise.mean(axis=0) * (1 + 1 / pairs)
+    noise = [[coarse_noise(b[0], b[1:].T) for b in base] for base in cells]
+    # It comes in twice: with C2, and with the mean of the bases.
+    power = np.mean(noise, axis=0) * (1 + 1 / pairs)
+    variance = error_powers(difference, residual, power)
+    weight = weights(variance)
     return Precision(
         weight.T.astype(np.float32),
         np.where(np.isfinite(variance), variance, 0.0).T.astype(np.float32),
@@ -315,10 +300,10 @@ def _nearest_others(inputs: FusionInputs) -> tuple[int, ...]:
 def _tile_of(
     arrays: dict[str, np.ndarray], lags: tuple[float, ...], scale: int
 ) -> FusionTile:
-    """The window of a scan as a tile."""
+    """The window of a scan as a tile of NumPy arrays."""
     fine, base = (
-        jnp.stack([jnp.asarray(arrays[f"{kind}_{n}"]) for n in range(len(lags))])
+        np.stack([arrays[f"{kind}_{number}"] for number in range(len(lags))])
         for kind in ("fine", "coarse")
     )
-    coarse = jnp.asarray(arrays["coarse"])
-    return FusionTile(fine, base, coarse, jnp.asarray(lags, jnp.float32), Scale(scale))
+    arrays_of = (fine, base, arrays["coarse"], np.asarray(lags, np.float32))
+    return FusionTile(*arrays_of, Scale(scale))  # type: ignore[arg-type]

@@ -160,7 +160,7 @@ def merge_members(
 def from_bases(
     method: FusionMethod,
     tile: FusionTile,
-    coarse: Float[Array, "#pair band y x"],
+    coarse: Any,
     summary: Any,
     halo: int,
 ) -> FromBases:
@@ -169,13 +169,16 @@ def from_bases(
     Args:
         method: It takes one pair.
         tile: The pairs; its own coarse image is not looked at.
-        coarse: The coarse image to predict for, one for all bases or one each.
+        coarse: The coarse images to predict for, (pair, band, y, x), one for all bases or
+            one each.
         summary: The bases' summaries, stacked.
         halo: How much larger the tile is than the prediction, in fine pixels.
     """
     part = _tile_for(method, tile, halo)
     wanted = trimmed(coarse, halo - _trim_of(method, tile))
-    wanted = jnp.broadcast_to(wanted, part.fine.shape)
+    # One shape for both scans, so that they are compiled once.
+    numpy = np if isinstance(wanted, np.ndarray) else jnp
+    wanted = numpy.broadcast_to(wanted, part.fine.shape)
     return _from_bases(method, part._replace(coarse=wanted[0]), wanted, summary)
 
 

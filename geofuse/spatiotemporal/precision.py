@@ -7,15 +7,21 @@ What is known are the predictions p_i, the coarse image C2, and the pairs:
     N      noise power of such a residual, from how C_k and F_k differ on the base dates
 
 An error has a part that shows when the prediction is aggregated and one that does not.
-The first shows in R_i. Of the second the predictions tell each other, by triple
-collocation: if S_ij = (v_i + v_j - D_ij) / 2, the covariance of two errors, is one and the
-same c for all pairs of methods, then D_ij = u_i + u_j with u_i = v_i - c, what a method has
-of its own, and three methods are enough to know them all. So
 
-    v_i = mean R_i^2 + u_i        precision 1 / v_i        weight ~ precision
+The first shows in R_i, which holds the noise of C2 as well. A prediction that follows the
+coarse change by a share g of it, C2 - C_k = change + noise, has the residual (1 - g)(change
++ noise) and the coarse error g noise - (1 - g) change. Where g = 1 (all noise is in), where
+g = 0 (none), and where g is the best there is, the power of that error is | R^2 - N |.
 
-No inverse of S is taken: on simulated scenes weights by it (BLUE, also shrunk and
-non-negative) were worse, for S is not known that well.
+Of the second the predictions tell each other, by triple collocation: if the covariance of
+two errors, S_ij = (v_i + v_j - D_ij) / 2, is one and the same c for all pairs of methods,
+then D_ij = u_i + u_j with u_i = v_i - c, what a method has of its own; three methods are
+enough to know them all. So
+
+    v_i = | mean R_i^2 - N | + u_i      weight ~ 1 / (v_i + mean of v / 4)
+
+The quarter shrinks towards equal weights, for no v_i is known that well. No inverse of S is
+taken: on simulated scenes weights by it (BLUE, also shrunk and not negative) were worse.
 
 References: A. Stoffelen (1998): Toward the true near-surface wind speed: error modeling and
 calibration using triple collocation. Journal of Geophysical Research 103, 7755-7766.
@@ -29,6 +35,9 @@ from jaxtyping import Float
 
 #: Fewest coarse pixels from which the noise of the coarse images is told.
 FEWEST_CELLS = 12
+
+#: Share of the mean variance that is added to each, against chance.
+SHRINK = 0.25
 
 
 class Sums(NamedTuple):
@@ -55,6 +64,20 @@ def powers(images: Float[np.ndarray, "*lead y x"]) -> Sums:
         np.where(valid, square, 0.0).sum(axis=(-2, -1)),
         valid.sum(axis=(-2, -1)).astype(np.float64),
     )
+
+
+def cell_means(
+    images: Float[np.ndarray, "*lead y x"], scale: int
+) -> Float[np.ndarray, "*lead row column"]:
+    """Means of coarse pixels of which half is valid or more; NaN elsewhere."""
+    *lead, rows, columns = images.shape
+    shape = (*lead, rows // scale, scale, columns // scale, scale)
+    blocks = images.astype(np.float64).reshape(shape)
+    valid = np.isfinite(blocks)
+    total = np.where(valid, blocks, 0.0).sum(axis=(-3, -1))
+    count = valid.sum(axis=(-3, -1))
+    enough = 2 * count >= scale**2
+    return np.where(enough, total / np.maximum(count, 1), np.nan)
 
 
 def differences(predictions: Float[np.ndarray, "method band y x"]) -> Sums:
@@ -107,14 +130,13 @@ def weights(
 ) -> Float[np.ndarray, "band method"]:
     """Weights by precision: they sum to 1 in each band.
 
-    A variance is floored at a thousandth of the mean, so that no method takes all because
-    it repeats the coarse image by chance; NaN counts as no precision at all. Where nothing
-    is known, all weigh alike.
+    A quarter of the mean variance is added to each, so that no method takes all by chance;
+    NaN counts as no precision at all. Where nothing is known, all weigh alike.
     """
     known = np.isfinite(variance)
     mean = np.where(known, variance, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    floor = np.where(mean > 0, 1e-3 * mean, 1.0)[:, None]
-    precision = np.where(known, floor / np.maximum(variance, floor), 0.0)
+    shrink = np.where(mean > 0, SHRINK * mean, 1.0)[:, None]
+    precision = np.where(known, shrink / (np.where(known, variance, 0.0) + shrink), 0.0)
     precision = np.where(known.any(axis=1, keepdims=True), precision, 1.0)
     return precision / precision.sum(axis=1, keepdims=True)
 
@@ -143,6 +165,24 @@ def coarse_noise(
     wanted = coarse[valid] - coarse[valid].mean()
     left = wanted - design @ np.linalg.lstsq(design, wanted, rcond=None)[0]
     return float(left @ left / (valid.sum() - design.shape[1]))
+
+
+def error_powers(
+    difference: Float[np.ndarray, "band method method"],
+    residual: Float[np.ndarray, "band method method"],
+    noise: Float[np.ndarray, " band"],
+) -> Float[np.ndarray, "band method"]:
+    """Error power of each method: what shows when aggregated, and what does not.
+
+    Args:
+        difference: Mean square differences D_ij of the predictions.
+        residual: Mean products of the coarse residuals R_i and R_j.
+        noise: Noise power N of such a residual; where it is infinite, not known, a
+            residual counts as it is.
+    """
+    shows = np.diagonal(residual, axis1=1, axis2=2)
+    known = np.where(np.isfinite(noise), noise, 0.0)
+    return np.abs(shows - known[:, None]) + collocation(difference)
 
 
 def gate(

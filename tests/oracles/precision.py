@@ -51,6 +51,20 @@ def own_powers(difference):
     return np.maximum((rows - total) / (methods - 2), 0)
 
 
+def noise_of(fine, coarse):
+    """Noise of coarse pixels that have all eight neighbors, fitted by the fine ones."""
+    design, wanted = [], []
+    for row in range(1, fine.shape[0] - 1):
+        for column in range(1, fine.shape[1] - 1):
+            f = fine[row - 1 : row + 2, column - 1 : column + 2]
+            sides = (f[0, 1] + f[1, 0] + f[1, 2] + f[2, 1]) / 4
+            corners = (f[0, 0] + f[0, 2] + f[2, 0] + f[2, 2]) / 4
+            design.append([f[1, 1], sides, corners, 1.0])
+            wanted.append(coarse[row, column])
+    (left,) = np.linalg.lstsq(np.array(design), np.array(wanted), rcond=None)[1]
+    return left / (len(wanted) - 4)
+
+
 def weighted(predictions, fine, base, coarse, scale):
     """Mean of predictions from one pair, weighted by precision, and the weights.
 
@@ -66,6 +80,10 @@ def weighted(predictions, fine, base, coarse, scale):
         images = predictions[:, band].astype(float)
         difference = ((images[:, None] - images[None]) ** 2).mean(axis=(2, 3))
         residual = cells((coarse - base)[band] - (images - fine[band]), scale)
-        variance = (residual**2).mean(axis=(1, 2)) + own_powers(difference)
-        weight[:, band] = 1 / variance / (1 / variance).sum()
+        wide = fine[band].astype(float), base[band].astype(float)
+        noise = 2 * noise_of(*(cells(image, scale) for image in wide))
+        shows = abs((residual**2).mean(axis=(1, 2)) - noise)
+        variance = shows + own_powers(difference)
+        precision = 1 / (variance + variance.mean() / 4)
+        weight[:, band] = precision / precision.sum()
     return (weight[:, :, None, None] * predictions).sum(axis=0), weight
