@@ -300,7 +300,11 @@ def _nearest_others(inputs: FusionInputs) -> tuple[int, ...]:
 def _tile_of(
     arrays: dict[str, np.ndarray], lags: tuple[float, ...], scale: int
 ) -> FusionTile:
-    """The window of a scan as a tile of NumPy arrays."""
+    """The window of a scan as a tile of NumPy arrays, NaN where not finite."""
+    arrays = {
+        name: np.where(np.isfinite(image), image, np.float32(np.nan))
+        for name, image in arrays.items()
+    }
     fine, base = (
         np.stack([arrays[f"{kind}_{number}"] for number in range(len(lags))])
         for kind in ("fine", "coarse")
