@@ -29,8 +29,8 @@ from geofuse.evaluation.bootstrap import BlockErrors, block_errors, rmse_ratio
 from geofuse.evaluation.metrics import BIAS, RMSE, SAM, SSIM, R, score
 from geofuse.spatiotemporal import METHODS
 from geofuse.spatiotemporal.baselines import CoarseChange
-from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.combine import PrecisionFusion
+from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.spatiotemporal.ubestarfm import UbESTARFM
