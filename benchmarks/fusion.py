@@ -62,15 +62,6 @@ def methods_for(site: str, *, quick: bool = False) -> dict[str, FusionMethod]:
     chosen["coarse-change bicubic"] = CoarseChange(upsample="bicubic")
     if site == "lgc":
         chosen["starfm defaults"] = STARFM()
-    chosen["estarfm gate=imagefusion"] = ESTARFM(
-        radius=RADIUS[site], gate="imagefusion"
-    )
-    # As imagefusion was run for the published figures, by what reproduces them.
-    chosen["estarfm gate=imagefusion classes=2"] = ESTARFM(
-        radius=RADIUS[site], gate="imagefusion", classes=2
-    )
-    chosen["estarfm classes=4"] = ESTARFM(radius=RADIUS[site], classes=4)
-    chosen["coarse-change bicubic"] = CoarseChange(upsample="bicubic")
     if not quick:
         chosen["starfm rules=usda"] = STARFM(
             radius=RADIUS[site], rules="usda", classes=40, noise=0.05
