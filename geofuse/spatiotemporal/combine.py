@@ -42,6 +42,7 @@ from geofuse.spatiotemporal.baselines import CoarseChange, LinearInTime
 from geofuse.spatiotemporal.coarse_grid import bicubic
 from geofuse.spatiotemporal.evidence import Growth, Precision, Sample
 from geofuse.spatiotemporal.fitfc import FitFC
+from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.members import (
     NEAR,
     coarse_residual,
@@ -64,11 +65,12 @@ from geofuse.spatiotemporal.temporal import heaviest, mixture
 from geofuse.tiling import gathered
 
 #: Methods that differ in what they assume. Those that need more pairs than there are sit
-#: out. Left out on simulated scenes: `BandLine`, which draws the mean of one pair away.
+#: out. On simulated scenes FSDAF helped; `BandLine` and `ESTARFM` did not, and are left out.
 MEMBERS: tuple[FusionMethod, ...] = (
     STARFM(),
     FitFC(),
     ObjectFitFC(),
+    FSDAF(),
     CoarseChange(upsample="bicubic"),
     LinearInTime(),
 )
