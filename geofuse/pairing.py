@@ -160,7 +160,7 @@ def harmonized(inputs: FusionInputs) -> FusionInputs:
     note = "the pairs of " + ", ".join(str(pair.date) for pair in inputs.pairs)
     pairs = [Pair(p.fine, adjust_line(p.coarse, line, note)) for p in inputs.pairs]
     adjusted = adjust_line(inputs.coarse, line, note)
-    return FusionInputs(pairs, adjusted, inputs.scale, inputs.offset)
+    return FusionInputs(pairs, adjusted, inputs.scale, inputs.offset, inputs.classes)
 
 
 def _by_day(images: xr.DataArray | Iterable[xr.DataArray]) -> list[xr.DataArray]:

@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_reading_arguments(parser)
     add_running_arguments(parser)
     parser.add_argument(
+        "--classes",
+        metavar="MAP.tif",
+        help="class map, labels 1, 2, …, for fsdaf and unmixing instead of their own",
+    )
+    parser.add_argument(
         "--uncertainty",
         metavar="FILE",
         help="also write the standard deviation of each band",
@@ -218,7 +223,15 @@ def open_inputs(options: argparse.Namespace) -> Any:
             warn_of_scales(fine, coarse)
         pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
     coarse = opened("coarse", *options.at)
-    inputs = FusionInputs(pairs, on_fine_grid(coarse, first, options.scale))
+    classes = None
+    if options.classes:
+        classes = open_optical(options.classes, date=options.at[1])
+        classes = align(classes, like=first, resampling="nearest").isel(
+            band=0, drop=True
+        )
+    inputs = FusionInputs(
+        pairs, on_fine_grid(coarse, first, options.scale), classes=classes
+    )
     return harmonized(inputs) if options.harmonize else inputs
 
 
@@ -293,7 +306,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
     written = [p for p in (options.out, options.uncertainty, options.quality) if p]
     read = [path for *paths, _ in (*options.pair, options.at) for path in paths]
-    read += mask_files(options)
+    read += [*mask_files(options), *([options.classes] if options.classes else [])]
     for path in written:
         if os.path.realpath(path) in map(os.path.realpath, read):
             raise ParameterError(
@@ -310,4 +323,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 def _inputs_in_words(options: argparse.Namespace) -> str:
     base = os.path.basename
     pairs = [f"{date}: {base(f)} {base(c)}" for f, c, date in options.pair]
-    return "; ".join([*sorted(pairs), f"{options.at[1]}: {base(options.at[0])}"])
+    words = [*sorted(pairs), f"{options.at[1]}: {base(options.at[0])}"]
+    if options.classes:
+        words.append(f"classes: {base(options.classes)}")
+    return "; ".join(words)

@@ -74,7 +74,7 @@ def summaries_of(methods: Sequence[FusionMethod], inputs: FusionInputs) -> Delay
     That of a method which predicts from each base is the bases' summaries, stacked.
     """
     alone = [
-        FusionInputs([pair], inputs.coarse, inputs.scale, inputs.offset)
+        FusionInputs([pair], inputs.coarse, inputs.scale, inputs.offset, inputs.classes)
         for pair in inputs.pairs
     ]
     found = [
@@ -89,7 +89,13 @@ def crossed_summaries_of(
 ) -> Delayed:
     """The summaries of methods that predict base date `others[k]` from pair k."""
     jobs = [
-        FusionInputs([pair], inputs.pairs[other].coarse, inputs.scale, inputs.offset)
+        FusionInputs(
+            [pair],
+            inputs.pairs[other].coarse,
+            inputs.scale,
+            inputs.offset,
+            inputs.classes,
+        )
         for pair, other in zip(inputs.pairs, others, strict=True)
     ]
     return gathered(

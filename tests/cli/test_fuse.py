@@ -47,6 +47,30 @@ def test_stdout_holds_the_path_only_and_stderr_nothing(
     assert names(tmp_path) == ["fused.tif"]
 
 
+def test_a_class_map_is_used_and_told_of(scene, tmp_path, geofuse_command):
+    labels = tmp_path / "labels.tif"
+    with rasterio.open(scene.fine("2021-05-01")) as fine:
+        profile = fine.profile | {"count": 1, "dtype": "uint8"}
+        left = np.ones((1, fine.height, fine.width), "uint8")
+    left[..., left.shape[-1] // 2 :] = 2
+    with rasterio.open(labels, "w", **profile) as dataset:
+        dataset.write(left)
+    outs = [tmp_path / name for name in ("own.tif", "given.tif", "few.tif")]
+    plain = scene.command(
+        "unmixing", outs[0], "--set", "classes=2", dates=scene.dates[:1]
+    )
+    assert geofuse_command(*plain)[0] == 0
+    given = [*plain, "--classes", str(labels), "-o", str(outs[1])]
+    assert geofuse_command(*given)[0] == 0
+    assert not np.array_equal(read(outs[0]), read(outs[1]), equal_nan=True)
+    with rasterio.open(outs[1]) as product:
+        assert "classes: labels.tif" in product.tags()["inputs"]
+    few = [*given, "--set", "classes=1", "-o", str(outs[2])]
+    code, _, stderr = geofuse_command(*few)
+    assert (code, "set classes=2" in stderr) == (2, True)
+    assert not outs[2].exists()
+
+
 def test_a_product_of_files_is_the_formula_of_their_pixels(
     scene, tmp_path, geofuse_command
 ):
