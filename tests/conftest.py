@@ -3,6 +3,12 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# What one test, worker or command of a test compiled, the others need not.
+_CACHE = os.path.join(
+    os.path.dirname(os.path.dirname(__file__)), ".pytest_cache", "jax"
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -87,12 +87,15 @@ def corners_in(
 
 
 def points_for(ratio: float) -> int:
-    """Points on a side: several on each source pixel, however many there are.
+    """Points on a side: the same number, 2 or more, on each source pixel.
+
+    So the mean of pixels that nest is the plain mean.
 
     Args:
         ratio: Side of a pixel of the result in source pixels.
     """
-    return max(POINTS, math.ceil(2.0 * ratio))
+    across = max(1, round(ratio))
+    return across * max(2, math.ceil(POINTS / across))
 
 
 @njit(cache=True, nogil=True)

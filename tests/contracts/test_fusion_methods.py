@@ -59,7 +59,6 @@ METHODS_UNDER_CONTRACT = (
         methods=(
             STARFM(radius=2),
             CoarseChange(upsample="bicubic"),
-            BandLine(),
             LinearInTime(),
         ),
         samples=3,
@@ -115,11 +114,11 @@ def test_every_method_is_under_contract():
 def test_tile_size_never_changes_the_result(method, pairs):
     if pairs < method.pairs_needed:
         pytest.skip(f"needs {method.pairs_needed} pairs")
-    inputs = lazy(inputs_of(230, pairs=pairs))
-    inputs = changed(inputs, lambda image: image.isel(y=slice(0, 203)))
+    inputs = lazy(inputs_of(150, pairs=pairs))
+    inputs = changed(inputs, lambda image: image.isel(y=slice(0, 131)))
     whole = everything(method, inputs, tile=None).compute()
     assert np.isfinite(whole.reflectance).mean() > 0.5
-    for tile in (64, 150, 512):
+    for tile in (40, 100):
         assert_same(everything(method, inputs, tile=tile).compute(), whole)
 
 
