@@ -4,11 +4,8 @@ import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # What one test, worker or command of a test compiled, the others need not.
-_CACHE = os.path.join(
-    os.path.dirname(os.path.dirname(__file__)), ".pytest_cache", "jax"
-)
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.abspath(".pytest_cache/jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -224,7 +224,7 @@ def open_inputs(options: argparse.Namespace) -> Any:
         pairs.append(Pair(fine, on_fine_grid(coarse, first, options.scale)))
     coarse = opened("coarse", *options.at)
     classes = None
-    if options.classes:
+    if options.classes and first is not None:
         classes = open_optical(options.classes, date=options.at[1])
         classes = align(classes, like=first, resampling="nearest").isel(
             band=0, drop=True
