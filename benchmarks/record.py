@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ def save(name: str, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Path:
 def emit(result: Mapping[str, Any]) -> None:
     """Print the result as the last line of stdout: one JSON object."""
     print(json.dumps(dict(result)), flush=True)
+
+
+def measured(module: str, *, quick: bool) -> dict[str, Any]:
+    """Run another benchmark in a process of its own; what its last line says."""
+    command = [sys.executable, "-m", module, *(["--quick"] if quick else [])]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    print(found.stdout, end="", flush=True)
+    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return result
 
 
 def _commit() -> str:

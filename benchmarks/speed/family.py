@@ -7,25 +7,11 @@ pinned to one CPU, and joins their last lines. What is timed, and what not, each
 The full run writes a CSV. STARFM has a benchmark of its own, `benchmarks.speed.starfm`.
 """
 
-import json
-import subprocess
-import sys
 from typing import Any
 
-from benchmarks.record import arguments, emit, save
+from benchmarks.record import arguments, emit, measured, save
 
 PARTS = ("family_fitfc", "family_estarfm", "family_fsdaf")
-
-
-def measure(part: str, *, quick: bool) -> dict[str, Any]:
-    """Run one part; what its last line says."""
-    command = [sys.executable, "-m", f"benchmarks.speed.{part}"]
-    found = subprocess.run(
-        command + ["--quick"] * quick, check=True, stdout=subprocess.PIPE, text=True
-    )
-    print(found.stdout, end="", flush=True)
-    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
-    return result
 
 
 def main() -> None:
@@ -33,7 +19,7 @@ def main() -> None:
     quick = arguments(__doc__).quick
     result: dict[str, Any] = {}
     for part in PARTS:
-        result |= measure(part, quick=quick)
+        result |= measured(f"benchmarks.speed.{part}", quick=quick)
     if not quick:
         save("speed-family", [{"figure": k, "value": v} for k, v in result.items()])
     emit(result)

@@ -8,25 +8,11 @@ in one run by turns. `glcm_vs_grass` is null where GRASS is not installed. The f
 bands of 10980x10980 pixels, on all cores, with time and memory, and writes CSVs.
 """
 
-import json
-import subprocess
-import sys
 from typing import Any
 
-from benchmarks.record import arguments, emit, save
+from benchmarks.record import arguments, emit, measured, save
 
 PARTS = ("indices_speed", "texture_speed", "morphology_speed")
-
-
-def measure(part: str, *, quick: bool) -> dict[str, Any]:
-    """Run one part; what its last line says."""
-    command = [sys.executable, "-m", f"benchmarks.speed.{part}"]
-    found = subprocess.run(
-        command + ["--quick"] * quick, check=True, stdout=subprocess.PIPE, text=True
-    )
-    print(found.stdout, end="", flush=True)
-    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
-    return result
 
 
 def main() -> None:
@@ -34,7 +20,7 @@ def main() -> None:
     quick = arguments(__doc__).quick
     result: dict[str, Any] = {"glcm_vs_grass": None}
     for part in PARTS:
-        result |= measure(part, quick=quick)
+        result |= measured(f"benchmarks.speed.{part}", quick=quick)
     if not quick:
         save("speed-features", [{"figure": k, "value": v} for k, v in result.items()])
     emit(result)

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from dask.delayed import Delayed
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
@@ -41,7 +40,11 @@ from geofuse.spatiotemporal.method import (
     no_summary,
     trimmed,
 )
-from geofuse.spatiotemporal.most_similar import similar_mean
+from geofuse.spatiotemporal.most_similar import (
+    check_search,
+    nearness,
+    similar_mean,
+)
 from geofuse.spatiotemporal.temporal import change_power, each_base, merge_bases
 
 
@@ -78,17 +81,7 @@ class FitFC(FixedMethod):
     coarse_radius: int = 3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.radius <= 60 or self.radius != int(self.radius):
-            raise ParameterError(
-                f"expected a radius of 1 to 60 whole fine pixels, found {self.radius}; "
-                "20 spans a window of 41x41"
-            )
-        pixels = (2 * self.radius + 1) ** 2
-        if not 1 <= self.similar <= pixels or self.similar != int(self.similar):
-            raise ParameterError(
-                f"expected 1 to {pixels} similar pixels (all of the window), found "
-                f"similar={self.similar}; 20 is usual"
-            )
+        check_search(self.radius, self.similar)
         check_coarse_radius(self.coarse_radius)
 
     @property
@@ -148,7 +141,7 @@ class FitFC(FixedMethod):
         filtered = similar_mean(
             trimmed(guide, spare),
             trimmed(candidates, spare),
-            self._nearness(),
+            nearness(self.radius),
             similar=self.similar,
         )
         core = spare + self.radius
@@ -161,12 +154,6 @@ class FitFC(FixedMethod):
             change=trimmed(painted(fitted.change, scale), core),
             neighbors=filtered.neighbors,
         )
-
-    def _nearness(self) -> Float[np.ndarray, "side side"]:
-        """1 / D, D = 1 + d / (w / 2): d and w are in fine pixels."""
-        reach = np.arange(-self.radius, self.radius + 1)
-        distance = np.hypot(reach[:, None], reach[None, :])
-        return (1.0 / (1.0 + distance / (self.radius + 0.5))).astype(np.float32)
 
 
 class FittedLines(NamedTuple):

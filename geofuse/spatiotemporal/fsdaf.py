@@ -30,13 +30,12 @@ from operator import add
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from dask.delayed import Delayed
 from jax import lax
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
-from geofuse.errors import MissingScaleError, ParameterError
+from geofuse.errors import MissingScaleError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.classes import (
     ClassSummary,
@@ -53,7 +52,11 @@ from geofuse.spatiotemporal.method import (
     FusionTile,
     trimmed,
 )
-from geofuse.spatiotemporal.most_similar import similar_mean
+from geofuse.spatiotemporal.most_similar import (
+    check_search,
+    nearness,
+    similar_mean,
+)
 from geofuse.spatiotemporal.temporal import change_power, each_base, merge_bases
 from geofuse.spatiotemporal.thin_plate import REACH, thin_plate
 
@@ -92,17 +95,7 @@ class FSDAF(FixedMethod):
     classes: int = 4
 
     def __post_init__(self) -> None:
-        if not 1 <= self.radius <= 60 or self.radius != int(self.radius):
-            raise ParameterError(
-                f"expected a radius of 1 to 60 whole fine pixels, found {self.radius}; "
-                "20 spans a window of 41x41"
-            )
-        pixels = (2 * self.radius + 1) ** 2
-        if not 1 <= self.similar <= pixels or self.similar != int(self.similar):
-            raise ParameterError(
-                f"expected 1 to {pixels} similar pixels (all of the window), found "
-                f"similar={self.similar}; 20 is usual"
-            )
+        check_search(self.radius, self.similar)
         check_classes(self.classes)
 
     @property
@@ -165,7 +158,7 @@ class FSDAF(FixedMethod):
         filtered = similar_mean(
             trimmed(guide, spare),
             trimmed(change, spare),
-            self._nearness(),
+            nearness(self.radius),
             similar=self.similar,
         )
         core = spare + self.radius
@@ -175,12 +168,6 @@ class FSDAF(FixedMethod):
             change=trimmed(painted(power, scale), core),
             neighbors=filtered.neighbors,
         )
-
-    def _nearness(self) -> Float[np.ndarray, "side side"]:
-        """1 / D, D = 1 + d / (w / 2): d and w are in fine pixels."""
-        reach = np.arange(-self.radius, self.radius + 1)
-        distance = np.hypot(reach[:, None], reach[None, :])
-        return (1.0 / (1.0 + distance / (self.radius + 0.5))).astype(np.float32)
 
 
 def change_of_pixels(

@@ -30,6 +30,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from geofuse.errors import ParameterError
+
 #: About how many pixels of the window make a group, for the bound.
 _GROUP = 6
 #: Bits of the bound that are found by bisection: the exponent and 7 bits of the rest.
@@ -104,6 +106,33 @@ def similar_mean(
         return bands.reshape(*bands.shape[:-2], rows, strips * lanes)[..., :columns]
 
     return SimilarMean(*(whole(parts) for parts in found))
+
+
+def nearness(radius: int) -> Float[np.ndarray, "side side"]:
+    """Weight of a neighbor by its place: 1 / D, D = 1 + d / (w / 2), d and w in pixels."""
+    reach = np.arange(-radius, radius + 1)
+    distance = np.hypot(reach[:, None], reach[None, :])
+    return (1.0 / (1.0 + distance / (radius + 0.5))).astype(np.float32)
+
+
+def check_search(radius: int, similar: int) -> None:
+    """Refuse a search that is none.
+
+    Raises:
+        ParameterError: The radius is not 1 to 60 whole pixels, or there are not as many
+            pixels in the window as shall be similar.
+    """
+    if not 1 <= radius <= 60 or radius != int(radius):
+        raise ParameterError(
+            f"expected a radius of 1 to 60 whole fine pixels, found {radius}; "
+            "20 spans a window of 41x41"
+        )
+    pixels = (2 * radius + 1) ** 2
+    if not 1 <= similar <= pixels or similar != int(similar):
+        raise ParameterError(
+            f"expected 1 to {pixels} similar pixels (all of the window), found "
+            f"similar={similar}; 20 is usual"
+        )
 
 
 class _Chosen(NamedTuple):
