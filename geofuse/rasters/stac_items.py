@@ -362,12 +362,16 @@ def period_of(
     """
     texts = period.split("/") if isinstance(period, str) else list(period)
     try:
-        ends = [np.datetime64(text.strip().rstrip("Z")) for text in texts]
-        if len(ends) not in (1, 2) or any(np.isnat(end) for end in ends):
+        # Words that NumPy takes for no time have no unit, and a unit is needed below.
+        if len(texts) not in (1, 2) or not all(
+            text.strip()[:1].isdigit() for text in texts
+        ):
             raise ValueError
+        ends = [np.datetime64(text.strip().rstrip("Z")) for text in texts]
         # The end of a month or a day is its last instant.
         first = ends[0].astype("datetime64[ns]")
-        last = (ends[-1] + 1).astype("datetime64[ns]") - np.timedelta64(1, "ns")
+        one = np.timedelta64(1, np.datetime_data(ends[-1].dtype)[0])
+        last = (ends[-1] + one).astype("datetime64[ns]") - np.timedelta64(1, "ns")
         if len(texts[-1].strip()) > 10:
             last = ends[-1].astype("datetime64[ns]")
         if last < first:
