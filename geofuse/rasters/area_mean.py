@@ -87,15 +87,17 @@ def corners_in(
 
 
 def points_for(ratio: float) -> int:
-    """Points on a side: the same number, 2 or more, on each source pixel.
+    """Points on a side: several on each source pixel, however many there are.
 
-    So the mean of pixels that nest is the plain mean.
+    On pixels that nest, the same number on each: their mean is the plain mean.
 
     Args:
         ratio: Side of a pixel of the result in source pixels.
     """
     across = max(1, round(ratio))
-    return across * max(2, math.ceil(POINTS / across))
+    if abs(ratio - across) < 1e-3:
+        return across * max(2, math.ceil(POINTS / across))
+    return max(POINTS, math.ceil(2.0 * ratio))
 
 
 @njit(cache=True, nogil=True)
