@@ -370,7 +370,8 @@ def period_of(
         ends = [np.datetime64(text.strip().rstrip("Z")) for text in texts]
         # The end of a month or a day is its last instant.
         first = ends[0].astype("datetime64[ns]")
-        one = np.timedelta64(1, np.datetime_data(ends[-1].dtype)[0])
+        unit: Any = np.datetime_data(ends[-1].dtype)[0]
+        one = np.timedelta64(1, unit)
         last = (ends[-1] + one).astype("datetime64[ns]") - np.timedelta64(1, "ns")
         if len(texts[-1].strip()) > 10:
             last = ends[-1].astype("datetime64[ns]")
