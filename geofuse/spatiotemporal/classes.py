@@ -13,6 +13,7 @@ from functools import partial, reduce
 from operator import add
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from dask.delayed import Delayed
@@ -192,20 +193,15 @@ def _cells_of_window(
 
 
 def _labels(arrays: Mapping[str, Any], number: int, found: Centers) -> np.ndarray:
-    classes = found.centers.shape[1]
+    """Class of each pixel of a pair's fine image, as `predict_tile` sees it."""
     if "classes" in arrays:
-        given = arrays["classes"]
-        return np.where((given >= 1) & (given <= classes), given, 0).astype(int) - 1
-    fine = arrays[f"fine_{number}"]
-    valid = np.isfinite(fine)
-    least = np.full(fine.shape[1:], np.inf)
-    label = np.full(fine.shape[1:], -1)
-    for k, center in enumerate(found.centers[number]):
-        off = (fine - center[:, None, None]) / found.spread[number][:, None, None]
-        distance = np.where(valid, off * off, 0.0).sum(axis=0)
-        nearer = valid.any(axis=0) & (distance < least)
-        label[nearer], least[nearer] = k, distance[nearer]
-    return label
+        given = jnp.asarray(arrays["classes"])
+        return np.asarray(mapped(given, found.centers.shape[1]))
+    fine = (arrays[f"fine_{number}"], found.centers[number], found.spread[number])
+    return np.asarray(_classified(*map(jnp.asarray, fine)))
+
+
+_classified = jax.jit(classified)
 
 
 def _purest(rows: np.ndarray, classes: int) -> np.ndarray:

@@ -28,7 +28,10 @@ ROUNDING = 2e-6
 
 
 def product(a: Any, b: Any) -> Any:
-    """A product that no compiler joins with a sum, so that tiles agree in every bit."""
+    """A product that no compiler joins with a sum, so that tiles agree in every bit.
+
+    `where(a != 0, a * b, 0)` would not do: of a square, compilers see through it.
+    """
     value = a * b
     return jnp.where(jnp.isfinite(value), value, jnp.nan)
 

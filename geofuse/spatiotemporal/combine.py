@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from dask.delayed import Delayed
 from typing_extensions import override
 
-from geofuse.errors import MissingScaleError, ParameterError
+from geofuse.errors import ParameterError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.baselines import CoarseChange, LinearInTime
 from geofuse.spatiotemporal.coarse_grid import bicubic
@@ -57,6 +57,8 @@ from geofuse.spatiotemporal.method import (
     FusionMethod,
     FusionPrediction,
     FusionTile,
+    needed_scale,
+    scale_of,
     trimmed,
 )
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
@@ -156,11 +158,7 @@ class PrecisionFusion(FixedMethod):
     @override
     def trim(self, scale: int | None) -> int:
         """Halo in fine pixels: that of the members, and two coarse pixels beyond."""
-        if scale is None:
-            raise MissingScaleError(
-                "expected the scale (coarse GSD / fine GSD) for PrecisionFusion, found "
-                "none; give scale=… to FusionInputs, or --scale N on the command line"
-            )
+        scale = needed_scale(scale, type(self).__name__)
         return self._reach(scale) + 2 * scale
 
     def _reach(self, scale: int) -> int:
@@ -191,9 +189,7 @@ class PrecisionFusion(FixedMethod):
     def predict_tile(
         self, tile: FusionTile, summary: PrecisionSummary
     ) -> FusionPrediction:
-        if tile.scale is None:  # `check` has refused that with a message
-            raise MissingScaleError("expected a tile that knows its scale, found none")
-        scale = tile.scale.value
+        scale = scale_of(tile)
         methods = taking_part(self.methods, tile.fine.shape[0])
         halo = self._reach(scale)
         nearby = nearby_change(tile, jnp.asarray(summary.growth.power), halo)

@@ -50,6 +50,7 @@ from typing_extensions import override
 
 from geofuse.errors import ParameterError
 from geofuse.pairs import FusionInputs
+from geofuse.spatiotemporal.coarse_grid import product
 from geofuse.spatiotemporal.method import (
     FixedMethod,
     FusionPrediction,
@@ -73,7 +74,6 @@ from geofuse.spatiotemporal.two_pairs import (
     pairs_valid,
     predict_couples,
     temporal_share,
-    times,
     window_means,
 )
 from geofuse.tiling import reduce_tiles
@@ -239,9 +239,11 @@ class ESTARFM(FixedMethod):
         doubt = jnp.where(enough[None], part * wrong[None], drift * drift)
         off = ends - predicted[None]
         usable = trimmed(valid.any(axis=0), self.radius)[None]
-        variance = mixed(doubt + times(off, off), share) * spread * spread
+        variance = mixed(doubt + product(off, off), share) * spread * spread
         return Couple(
-            reflectance=jnp.where(usable, location + times(predicted, spread), jnp.nan),
+            reflectance=jnp.where(
+                usable, location + product(predicted, spread), jnp.nan
+            ),
             variance=jnp.where(usable, variance, jnp.nan),
             share=share,
             similar=count.astype(jnp.int32),
@@ -253,8 +255,8 @@ class ESTARFM(FixedMethod):
         if self.gate == "never":
             return ones
         between, x, y, xx, xy, yy = means.reshape(6, bands, *count.shape)
-        spread_x, spread_y = xx - times(x, x), yy - times(y, y)
-        slope = (xy - times(x, y)) / jnp.where(spread_x > 0, spread_x, 1.0)
+        spread_x, spread_y = xx - product(x, x), yy - product(y, y)
+        slope = (xy - product(x, y)) / jnp.where(spread_x > 0, spread_x, 1.0)
         sound = (spread_x > 0) & (slope > 0) & (slope <= _STEEPEST)
         # The F-test of a line through n points, as the least r^2 that passes it.
         table = jnp.asarray(least_r2((2 * self.radius + 1) ** 2))
@@ -286,7 +288,7 @@ def unlikeness(
     spread, level = jnp.asarray(summary.spread), jnp.asarray(summary.location)
     level = level - level.mean()
     fine, coarse = (
-        _maps_of(times(x, spread[None, :, None, None]) + level[None, :, None, None])
+        _maps_of(product(x, spread[None, :, None, None]) + level[None, :, None, None])
         for x in (f, c)
     )
     flat = (1e-6 * spread.max()) ** 2
@@ -297,7 +299,7 @@ def unlikeness(
     # R = 1 - |u - v|^2 / 2 of unit vectors: no digits are lost where R is nearly 1. A
     # constant spectrum is correlated with none.
     return jnp.where(
-        fine_varies & coarse_varies, reduce(add, list(times(off, off))) / 2.0, 1.0
+        fine_varies & coarse_varies, reduce(add, list(product(off, off))) / 2.0, 1.0
     )
 
 
@@ -306,7 +308,7 @@ def _unit_vector(
 ) -> tuple[Float[Array, "value rows columns"], Bool[Array, "rows columns"]]:
     """Each pixel's values about their mean, scaled to length 1; and whether they vary."""
     about = x - (reduce(add, list(x)) / len(x))[None]
-    square = reduce(add, list(times(about, about)))
+    square = reduce(add, list(product(about, about)))
     varies = square > flat
     return about / jnp.sqrt(jnp.where(varies, square, 1.0))[None], varies
 
@@ -318,7 +320,7 @@ def _line_maps(
     one = jnp.ones_like(f[0, :1])
     means = [
         (first + second) / 2.0
-        for first, second in (c, f, times(c, c), times(c, f), times(f, f))
+        for first, second in (c, f, product(c, c), product(c, f), product(f, f))
     ]
     return jnp.concatenate([one, c[0] - c[1], *means])
 
@@ -334,8 +336,8 @@ def _change_maps(
 def _misfit(means: Any, slope: Any) -> Any:
     """Mean square of (F3 - F1) - V (C3 - C1) over the similar pixels."""
     fine, both, coarse = means.reshape(3, *slope.shape)
-    cross = times(slope, both)
-    return jnp.maximum(fine - (cross + cross) + times(slope * slope, coarse), 0.0)
+    cross = product(slope, both)
+    return jnp.maximum(fine - (cross + cross) + product(slope * slope, coarse), 0.0)
 
 
 @lru_cache(maxsize=8)

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from dask.delayed import Delayed
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from typing_extensions import override
 
 from geofuse.errors import ParameterError
@@ -38,6 +38,7 @@ from geofuse.spatiotemporal.method import (
     FusionPrediction,
     FusionTile,
     no_summary,
+    scale_of,
     trimmed,
 )
 from geofuse.spatiotemporal.most_similar import (
@@ -45,7 +46,12 @@ from geofuse.spatiotemporal.most_similar import (
     nearness,
     similar_mean,
 )
-from geofuse.spatiotemporal.temporal import change_power, each_base, merge_bases
+from geofuse.spatiotemporal.temporal import (
+    FromBase,
+    change_power,
+    each_base,
+    merged_prediction,
+)
 
 
 @dataclass(frozen=True)
@@ -101,23 +107,14 @@ class FitFC(FixedMethod):
 
     @override
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
-        if tile.scale is None:  # `check` has refused that with a message
-            raise ParameterError("expected a tile that knows its scale, found none")
-        scale = tile.scale.value
+        scale = scale_of(tile)
 
         # One base at a time: it is as fast as all at once, in a fraction of the memory.
         bases = each_base(
             lambda base: self._from_base(base[0], base[1], tile.coarse, scale),
             (tile.fine, tile.coarse_base),
         )
-        merged = merge_bases(bases.reflectance, bases.variance, bases.change)
-        return FusionPrediction(
-            reflectance=merged.reflectance,
-            aleatoric=merged.variance,
-            epistemic=jnp.where(jnp.isfinite(merged.reflectance), 0.0, jnp.nan),
-            pair=merged.pair,
-            similar=bases.neighbors.max(axis=0),
-        )
+        return merged_prediction(bases, bases.similar.max(axis=0))
 
     def _from_base(
         self,
@@ -125,7 +122,7 @@ class FitFC(FixedMethod):
         coarse_base: Float[Array, "band rows columns"],
         coarse: Float[Array, "band rows columns"],
         scale: int,
-    ) -> "_FromBase":
+    ) -> FromBase:
         """Predict from one pair."""
         fitted = fit_lines(coarse_base, coarse, scale, radius=self.coarse_radius)
         margin = (self.coarse_radius + 2) * scale
@@ -145,14 +142,14 @@ class FitFC(FixedMethod):
             similar=self.similar,
         )
         core = spare + self.radius
-        return _FromBase(
+        return FromBase(
             # Where the pixel itself has no pair, others must stand in.
             reflectance=jnp.where(
                 jnp.isfinite(trimmed(guide, core)), filtered.mean, jnp.nan
             ),
             variance=filtered.variance + trimmed(painted(fitted.variance, scale), core),
             change=trimmed(painted(fitted.change, scale), core),
-            neighbors=filtered.neighbors,
+            similar=filtered.neighbors,
         )
 
 
@@ -216,19 +213,3 @@ def check_coarse_radius(coarse_radius: int) -> None:
             f"expected a coarse_radius of 1 to 15 whole coarse pixels, found "
             f"{coarse_radius}; 3 spans a window of 7x7"
         )
-
-
-class _FromBase(NamedTuple):
-    """A prediction from one pair.
-
-    Attributes:
-        reflectance: The prediction; NaN where the pair is invalid at the pixel.
-        variance: Its variance, squared units.
-        change: Mean square of the coarse change near the pixel, squared units.
-        neighbors: Number of similar pixels.
-    """
-
-    reflectance: Float[Array, "*pair band y x"]
-    variance: Float[Array, "*pair band y x"]
-    change: Float[Array, "*pair band y x"]
-    neighbors: Int[Array, "*pair y x"]

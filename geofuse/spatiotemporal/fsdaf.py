@@ -27,7 +27,7 @@ and no prediction is cut to the range of C2.
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from dask.delayed import Delayed
@@ -35,7 +35,6 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
-from geofuse.errors import MissingScaleError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.classes import (
     ClassSummary,
@@ -50,6 +49,7 @@ from geofuse.spatiotemporal.method import (
     FixedMethod,
     FusionPrediction,
     FusionTile,
+    scale_of,
     trimmed,
 )
 from geofuse.spatiotemporal.most_similar import (
@@ -57,7 +57,12 @@ from geofuse.spatiotemporal.most_similar import (
     nearness,
     similar_mean,
 )
-from geofuse.spatiotemporal.temporal import change_power, each_base, merge_bases
+from geofuse.spatiotemporal.temporal import (
+    FromBase,
+    change_power,
+    each_base,
+    merged_prediction,
+)
 from geofuse.spatiotemporal.thin_plate import REACH, thin_plate
 
 #: A weight of the residual above this is taken for 1 (Zhu et al. 2016).
@@ -114,9 +119,7 @@ class FSDAF(FixedMethod):
 
     @override
     def predict_tile(self, tile: FusionTile, summary: ClassSummary) -> FusionPrediction:
-        if tile.scale is None:  # `check` has refused that with a message
-            raise MissingScaleError("expected a tile that knows its scale, found none")
-        scale = tile.scale.value
+        scale = scale_of(tile)
         given = None if tile.classes is None else mapped(tile.classes, self.classes)
         change = jnp.asarray(summary.wanted) - jnp.asarray(summary.base)
         arrays = (
@@ -129,14 +132,7 @@ class FSDAF(FixedMethod):
             ),
             arrays,
         )
-        merged = merge_bases(bases.reflectance, bases.variance, bases.change)
-        return FusionPrediction(
-            reflectance=merged.reflectance,
-            aleatoric=merged.variance,
-            epistemic=jnp.where(jnp.isfinite(merged.reflectance), 0.0, jnp.nan),
-            pair=merged.pair,
-            similar=bases.neighbors.max(axis=0),
-        )
+        return merged_prediction(bases, bases.similar.max(axis=0))
 
     def _from_base(
         self,
@@ -148,7 +144,7 @@ class FSDAF(FixedMethod):
         coarse: Float[Array, "band y x"],
         given: Int[Array, "y x"] | None,
         scale: int,
-    ) -> "_FromBase":
+    ) -> FromBase:
         """Predict from one pair."""
         guide, change, residual, power = change_of_pixels(
             *(fine, coarse_base, coarse, class_change, centers, spread, given),
@@ -162,11 +158,11 @@ class FSDAF(FixedMethod):
             similar=self.similar,
         )
         core = spare + self.radius
-        return _FromBase(
+        return FromBase(
             reflectance=trimmed(guide, core) + filtered.mean,
             variance=filtered.variance + trimmed(painted(residual, scale), core),
             change=trimmed(painted(power, scale), core),
-            neighbors=filtered.neighbors,
+            similar=filtered.neighbors,
         )
 
 
@@ -294,19 +290,3 @@ def _distributed(
         trimmed(change_power(residual, radius=1), REACH - 1),
         trimmed(change_power(end - start, radius=1), REACH - 1),
     )
-
-
-class _FromBase(NamedTuple):
-    """A prediction from one pair.
-
-    Attributes:
-        reflectance: The prediction; NaN where the pair is invalid at the pixel.
-        variance: Its variance, squared units.
-        change: Mean square of the coarse change near the pixel, squared units.
-        neighbors: Number of similar pixels.
-    """
-
-    reflectance: Float[Array, "*pair band y x"]
-    variance: Float[Array, "*pair band y x"]
-    change: Float[Array, "*pair band y x"]
-    neighbors: Int[Array, "*pair y x"]

@@ -140,11 +140,7 @@ class FusionMethod(abc.ABC):
         """Halo of a tile in fine pixels, in whole coarse pixels where those matter."""
         if self.coarse_halo is None:
             return self.halo
-        if scale is None:
-            raise MissingScaleError(
-                f"expected the scale (coarse GSD / fine GSD) for {self}, found none; give "
-                "scale=… to FusionInputs, or --scale N on the command line"
-            )
+        scale = needed_scale(scale, str(self))
         return (math.ceil(self.halo / scale) + self.coarse_halo) * scale
 
     def check(self, inputs: FusionInputs) -> None:
@@ -274,6 +270,31 @@ def valid_pairs(tile: FusionTile) -> Any:
     """
     here = jnp.isfinite(tile.fine) & jnp.isfinite(tile.coarse_base)
     return here & jnp.isfinite(tile.coarse)[None]
+
+
+def needed_scale(scale: int | None, method: str) -> int:
+    """The scale, which a method cannot do without.
+
+    Raises:
+        MissingScaleError: It is not known.
+    """
+    if scale is None:
+        raise MissingScaleError(
+            f"expected the scale (coarse GSD / fine GSD) for {method}, found none; give "
+            "scale=… to FusionInputs, or --scale N on the command line"
+        )
+    return scale
+
+
+def scale_of(tile: FusionTile) -> int:
+    """The scale of a tile; `check` has refused inputs without one in better words.
+
+    Raises:
+        MissingScaleError: The tile does not know it.
+    """
+    if tile.scale is None:
+        raise MissingScaleError("expected a tile that knows its scale, found none")
+    return tile.scale.value
 
 
 def trimmed(array: Any, halo: int) -> Any:

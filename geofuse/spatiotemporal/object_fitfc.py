@@ -32,7 +32,7 @@ from dask.delayed import Delayed
 from jaxtyping import Array, Float
 from typing_extensions import override
 
-from geofuse.errors import MissingScaleError, ParameterError
+from geofuse.errors import ParameterError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.coarse_grid import painted, product
 from geofuse.spatiotemporal.fitfc import check_coarse_radius, fit_lines
@@ -40,11 +40,13 @@ from geofuse.spatiotemporal.method import (
     FixedMethod,
     FusionPrediction,
     FusionTile,
+    needed_scale,
+    scale_of,
     trimmed,
 )
 from geofuse.spatiotemporal.scene import Moments, fine_moments, images_of, merged
 from geofuse.spatiotemporal.segments import cell_side, reach, segment
-from geofuse.spatiotemporal.temporal import each_base, merge_bases
+from geofuse.spatiotemporal.temporal import FromBase, each_base, merged_prediction
 from geofuse.tiling import reduce_tiles
 
 
@@ -119,11 +121,7 @@ class ObjectFitFC(FixedMethod):
     @override
     def trim(self, scale: int | None) -> int:
         """Halo in fine pixels: as in the base class, but for the true side of a cell."""
-        if scale is None:
-            raise MissingScaleError(
-                f"expected the scale (coarse GSD / fine GSD) for {self}, found none; give "
-                "scale=… to FusionInputs, or --scale N on the command line"
-            )
+        scale = needed_scale(scale, str(self))
         reached = reach(self.steps) * cell_side(scale, self.segment)
         return (math.ceil(reached / scale) + self.coarse_radius + 2) * scale
 
@@ -136,9 +134,7 @@ class ObjectFitFC(FixedMethod):
     def predict_tile(
         self, tile: FusionTile, summary: ObjectSummary
     ) -> FusionPrediction:
-        if tile.scale is None:  # `check` has refused that with a message
-            raise MissingScaleError("expected a tile that knows its scale, found none")
-        scale = tile.scale.value
+        scale = scale_of(tile)
         bases = each_base(
             lambda base: self._from_base(
                 base[0], base[1], base[2], base[3], tile.coarse, scale
@@ -151,15 +147,9 @@ class ObjectFitFC(FixedMethod):
             ),
         )
         halo = self.trim(scale) - (self.coarse_radius + 2) * scale
-        bases = _FromBase(*(trimmed(image, halo) for image in bases))
-        merged_bases = merge_bases(bases.reflectance, bases.variance, bases.change)
-        return FusionPrediction(
-            reflectance=merged_bases.reflectance,
-            aleatoric=merged_bases.variance,
-            epistemic=jnp.where(jnp.isfinite(merged_bases.reflectance), 0.0, jnp.nan),
-            pair=merged_bases.pair,
-            similar=bases.pixels.max(axis=0).min(axis=0).astype(jnp.int32),
-        )
+        bases = FromBase(*(trimmed(image, halo) for image in bases))
+        pixels = bases.similar.max(axis=0).min(axis=0)
+        return merged_prediction(bases, pixels.astype(jnp.int32))
 
     def _from_base(
         self,
@@ -169,7 +159,7 @@ class ObjectFitFC(FixedMethod):
         spread: Float[Array, " band"],
         coarse: Float[Array, "band y x"],
         scale: int,
-    ) -> "_FromBase":
+    ) -> FromBase:
         """Predict from one pair; wrong at the edge of the window, which is cut later."""
         margin = (self.coarse_radius + 2) * scale
         fitted = fit_lines(coarse_base, coarse, scale, radius=self.coarse_radius)
@@ -196,28 +186,12 @@ class ObjectFitFC(FixedMethod):
         line = line + product(slope - 1.0, fine - level)
         residual = jnp.where(valid, fitted.residual, jnp.nan)
         square = segments.mean(product(residual, residual))
-        return _FromBase(
+        return FromBase(
             reflectance=fine + (line + segments.mean(residual)),
             variance=variance + square,
             change=change,
-            pixels=segments.count(valid),
+            similar=segments.count(valid),
         )
-
-
-class _FromBase(NamedTuple):
-    """A prediction from one pair.
-
-    Attributes:
-        reflectance: The prediction; NaN where the pair is invalid at the pixel.
-        variance: Its variance, squared units.
-        change: Mean square of the coarse change near the pixel, squared units.
-        pixels: Number of valid pixels of the segment.
-    """
-
-    reflectance: Float[Array, "*pair band y x"]
-    variance: Float[Array, "*pair band y x"]
-    change: Float[Array, "*pair band y x"]
-    pixels: Float[Array, "*pair band y x"]
 
 
 def _summary(parts: list[Moments]) -> ObjectSummary:

@@ -24,6 +24,26 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from geofuse.spatiotemporal.coarse_grid import product
+from geofuse.spatiotemporal.method import FusionPrediction
+
+
+class FromBase(NamedTuple):
+    """A prediction from one pair, or from each.
+
+    Attributes:
+        reflectance: The prediction; NaN where the pair is invalid at the pixel.
+        variance: Its variance, squared units.
+        change: Mean square of the coarse change near the pixel, squared units.
+        similar: Number of similar pixels, if the method counts them: (y, x), or of each
+            band.
+    """
+
+    reflectance: Float[Array, "*pair band y x"]
+    variance: Float[Array, "*pair band y x"]
+    change: Float[Array, "*pair band y x"]
+    similar: Any = None
+
 
 class MergedBases(NamedTuple):
     """One prediction from those of several bases.
@@ -40,6 +60,23 @@ class MergedBases(NamedTuple):
     variance: Float[Array, "band y x"]
     weight: Float[Array, "pair band y x"]
     pair: Int[Array, "y x"]
+
+
+def merged_prediction(bases: FromBase, similar: Int[Array, "y x"]) -> FusionPrediction:
+    """The prediction of a method that takes one pair and learns nothing, from each pair.
+
+    Args:
+        bases: Predictions from each pair.
+        similar: Number of similar pixels, over all pairs.
+    """
+    merged = merge_bases(bases.reflectance, bases.variance, bases.change)
+    return FusionPrediction(
+        reflectance=merged.reflectance,
+        aleatoric=merged.variance,
+        epistemic=jnp.where(jnp.isfinite(merged.reflectance), 0.0, jnp.nan),
+        pair=merged.pair,
+        similar=similar,
+    )
 
 
 def merge_bases(
@@ -90,19 +127,16 @@ def mixture(
     total = reduce(add, list(raw))
     weight = raw / jnp.where(total > 0, total, 1.0)[None]
 
-    # Differences from the first valid base: temperatures in kelvin lose no digits. Each
-    # product stands behind a `where`, so that no compiler joins it with the sum.
+    # Differences from the first valid base: temperatures in kelvin lose no digits.
     first = reduce(
         lambda found, other: jnp.where(jnp.isfinite(found), found, other),
         list(predictions),
     )
     safe = jnp.where(valid, predictions, first[None])
-    shift = jnp.where(valid, weight * (safe - first[None]), 0.0)
+    shift = jnp.where(valid, product(weight, safe - first[None]), 0.0)
     merged = first + reduce(add, list(shift))
     off = jnp.where(valid, safe - merged[None], 0.0)
-    terms = jnp.where(
-        valid, weight * (variances + jnp.where(off != 0, off * off, 0.0)), 0.0
-    )
+    terms = jnp.where(valid, product(weight, variances + product(off, off)), 0.0)
     some = total > 0
     return MergedBases(
         reflectance=jnp.where(some, merged, jnp.nan),

@@ -24,6 +24,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from geofuse.errors import ParameterError
+from geofuse.spatiotemporal.coarse_grid import product
 from geofuse.spatiotemporal.method import FusionPrediction, FusionTile, trimmed
 
 #: Least change of the window's mean that tells two dates apart, in std of the band.
@@ -202,17 +203,8 @@ def mixed(
     ends: Float[Array, "2 *band y x"], share: Float[Array, "2 *band y x"]
 ) -> Float[Array, "*band y x"]:
     """Weighted mean of two predictions, both finite."""
-    first, second = times(share, ends)
+    first, second = product(share, ends)
     return first + second
-
-
-def times(a: Any, b: Any) -> Any:
-    """A product that no compiler joins with a sum, for the same bits in all tiles.
-
-    `where(a != 0, a * b, 0)` would not do: of a square, compilers see through it.
-    """
-    product = a * b
-    return jnp.where(jnp.isfinite(product), product, jnp.nan)
 
 
 def nearness_of(radius: int) -> Float[np.ndarray, "side side"]:

@@ -35,6 +35,7 @@ from jaxtyping import Array, Float
 from typing_extensions import override
 
 from geofuse.pairs import FusionInputs
+from geofuse.spatiotemporal.coarse_grid import product
 from geofuse.spatiotemporal.kernels import Offset, Weight, kernel_regression
 from geofuse.spatiotemporal.method import (
     FixedMethod,
@@ -58,7 +59,6 @@ from geofuse.spatiotemporal.two_pairs import (
     pairs_valid,
     predict_couples,
     temporal_share,
-    times,
     window_means,
 )
 from geofuse.tiling import reduce_tiles
@@ -204,9 +204,11 @@ class UbESTARFM(FixedMethod):
         doubt = jnp.where(enough[None], part * wrong[None], drift * drift)
         off = ends - predicted[None]
         usable = trimmed(valid.any(axis=0), self.radius)
-        variance = mixed(doubt + times(off, off), share) * spread * spread
+        variance = mixed(doubt + product(off, off), share) * spread * spread
         return Couple(
-            reflectance=jnp.where(usable, location + times(predicted, spread), jnp.nan),
+            reflectance=jnp.where(
+                usable, location + product(predicted, spread), jnp.nan
+            ),
             variance=jnp.where(usable, variance, jnp.nan),
             share=share,
             similar=count,

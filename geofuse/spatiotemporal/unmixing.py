@@ -24,7 +24,7 @@ References:
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from dask.delayed import Delayed
@@ -32,7 +32,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
-from geofuse.errors import MissingScaleError, ParameterError
+from geofuse.errors import ParameterError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.classes import (
     ClassSummary,
@@ -54,9 +54,15 @@ from geofuse.spatiotemporal.method import (
     FixedMethod,
     FusionPrediction,
     FusionTile,
+    scale_of,
     trimmed,
 )
-from geofuse.spatiotemporal.temporal import change_power, each_base, merge_bases
+from geofuse.spatiotemporal.temporal import (
+    FromBase,
+    change_power,
+    each_base,
+    merged_prediction,
+)
 
 #: Steps of coordinate descent; what is left then lies far below the noise.
 _STEPS = 25
@@ -123,9 +129,7 @@ class Unmixing(FixedMethod):
 
     @override
     def predict_tile(self, tile: FusionTile, summary: ClassSummary) -> FusionPrediction:
-        if tile.scale is None:  # `check` has refused that with a message
-            raise MissingScaleError("expected a tile that knows its scale, found none")
-        scale = tile.scale.value
+        scale = scale_of(tile)
         given = None if tile.classes is None else mapped(tile.classes, self.classes)
         scene = ClassSummary(*(jnp.asarray(field) for field in summary))
         bases = each_base(
@@ -134,15 +138,9 @@ class Unmixing(FixedMethod):
             ),
             (tile.fine, tile.coarse_base, scene),
         )
-        merged = merge_bases(bases.reflectance, bases.variance, bases.change)
-        valid = jnp.isfinite(merged.reflectance)
-        return FusionPrediction(
-            reflectance=merged.reflectance,
-            aleatoric=merged.variance,
-            epistemic=jnp.where(valid, 0.0, jnp.nan),
-            pair=merged.pair,
-            similar=valid.all(axis=0).astype(jnp.int32),
-        )
+        # Each pixel is its own: there is no window.
+        predicted = jnp.isfinite(bases.reflectance).any(axis=0).all(axis=0)
+        return merged_prediction(bases, predicted.astype(jnp.int32))
 
     def _from_base(
         self,
@@ -152,7 +150,7 @@ class Unmixing(FixedMethod):
         coarse: Float[Array, "band y x"],
         given: Int[Array, "y x"] | None,
         scale: int,
-    ) -> "_FromBase":
+    ) -> FromBase:
         """Predict from one pair."""
         valid = jnp.isfinite(fine) & jnp.isfinite(coarse_base) & jnp.isfinite(coarse)
         fine = jnp.where(valid, fine, jnp.nan)
@@ -179,7 +177,7 @@ class Unmixing(FixedMethod):
                 *by_band,
             ),
         )
-        return _FromBase(predicted, painted(residual, scale), painted(change, scale))
+        return FromBase(predicted, painted(residual, scale), painted(change, scale))
 
     def _one_band(
         self,
@@ -278,17 +276,3 @@ def unmixed(
 
     found = lax.fori_loop(0, _STEPS, sweep, jnp.zeros_like(right))
     return found + prior[:, None, None]
-
-
-class _FromBase(NamedTuple):
-    """A prediction from one pair.
-
-    Attributes:
-        reflectance: The prediction; NaN where the pair is invalid at the pixel.
-        variance: Its variance, squared units.
-        change: Mean square of the coarse change near the pixel, squared units.
-    """
-
-    reflectance: Float[Array, "*pair band y x"]
-    variance: Float[Array, "*pair band y x"]
-    change: Float[Array, "*pair band y x"]

@@ -25,7 +25,7 @@ def predicted(method, images, *, tile=None, outputs=("reflectance",)):
     return {name: product[name].values for name in outputs}
 
 
-def compared(found, expected):
+def assert_agree(found, expected):
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=3e-5)
 
@@ -37,7 +37,7 @@ def test_fsdaf_matches_the_paper_written_as_loops(holes):
     expected = oracle.fsdaf(
         images, SCALE, summary, classes=3, radius=3, similar=6, reach=REACH
     )
-    compared(predicted(SMALL, images)["reflectance"], expected)
+    assert_agree(predicted(SMALL, images)["reflectance"], expected)
 
 
 @pytest.mark.parametrize("method", [PLAIN, DETAIL], ids=["plain", "detail"])
@@ -54,7 +54,7 @@ def test_unmixing_matches_the_paper_written_as_loops(method, holes):
         detail=method.detail,
         ridge=0.5,
     )
-    compared(predicted(method, images)["reflectance"], expected)
+    assert_agree(predicted(method, images)["reflectance"], expected)
 
 
 @pytest.mark.parametrize("method", [SMALL, DETAIL], ids=["fsdaf", "unmixing"])
