@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,13 +26,11 @@ import numpy as np
 
 from geofuse.errors import BandMismatchError, ParameterError, RasterReadError
 from geofuse.rasters.ground_control import GroundControl
+from geofuse.rasters.product_xml import read_xml
 from geofuse.rasters.source import RasterFile, RasterSource, inspect
 
 #: Name of each quantity's table.
 TABLES = {"sigma0": "sigmaNought", "gamma0": "gamma", "beta0": "betaNought"}
-
-#: An annotation is read at once; real ones have a few MB.
-MAX_XML_BYTES = 64 * 2**20
 
 _MEASUREMENT = re.compile(r"s1[a-z]-[a-z0-9]+-(grd[a-z]?|slc)-(vv|vh|hh|hv)-.*\.tiff?$")
 
@@ -221,27 +220,13 @@ def _measurements(folder: Path) -> dict[str, Path]:
 
 
 def _xml(path: Path) -> ElementTree.Element:
-    """The root of an XML file that is small and declares nothing of its own."""
+    """The root of an annotation of the product."""
     if not path.is_file():
         raise RasterReadError(
             f"expected {path.name} in the product, found nothing at {path}; the "
             "product is incomplete: fetch it again"
         )
-    if path.stat().st_size > MAX_XML_BYTES:
-        raise RasterReadError(
-            f"expected an annotation of at most {MAX_XML_BYTES // 2**20} MB, found "
-            f"{path}; fetch it again"
-        )
-    text = path.read_bytes()
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise RasterReadError(
-            f"expected an annotation without declarations of its own, found {path}, "
-            "which has some; fetch it again"
-        )
-    try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise _no_sense(path, str(error)) from error
+    return read_xml(path, partial(_no_sense, path))
 
 
 def _no_sense(path: Path, why: str) -> RasterReadError:

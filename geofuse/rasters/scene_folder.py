@@ -14,18 +14,18 @@ and is not read beyond a bound.
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 
 from geofuse.errors import BandMismatchError, RasterReadError
 from geofuse.rasters.acquired import Period, stated_period
 from geofuse.rasters.calibration import Offset
+from geofuse.rasters.product_xml import read_xml
 from geofuse.rasters.sensors import Sensor
 
 MAX_FILES = 10_000
-MAX_XML_BYTES = 64 * 2**20
 _ENDINGS = (".jp2", ".tif", ".tiff")
 
 #: Bands in the order of their numbers in the metadata of Sentinel-2.
@@ -125,7 +125,7 @@ def safe_metadata(folder: str, sensor: Sensor) -> SafeMetadata | None:
 
 
 def _safe_metadata(path: str, sensor: Sensor) -> SafeMetadata:
-    root = _xml(path)
+    root = read_xml(path, partial(_nonsense, path))
     texts: dict[str, str] = {}
     offsets: dict[str, float] = {}
     for element in root.iter():
@@ -157,21 +157,6 @@ def _safe_metadata(path: str, sensor: Sensor) -> SafeMetadata:
         reason = f"{value:g}, by the metadata: baseline {baseline or 'unknown'}"
         stated[band.name] = Offset(value, reason)
     return SafeMetadata(stated_period(tags, path), baseline, 1 / divisor, stated)
-
-
-def _xml(path: str) -> ElementTree.Element:
-    size = os.path.getsize(path)
-    if size > MAX_XML_BYTES:
-        raise _nonsense(path, f"{size} bytes")
-    with open(path, "rb") as file:
-        content = file.read(MAX_XML_BYTES)
-    # Entities could be made to fill the memory, or to name other files.
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise _nonsense(path, "a document type with entities")
-    try:
-        return ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
-        raise _nonsense(path, str(error)) from error
 
 
 def _number(path: str, name: str, text: str) -> float:
