@@ -17,6 +17,7 @@ apart.
 
 import io
 import math
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from geofuse.errors import (
     BandMismatchError,
     ParameterError,
     UnknownNameError,
+    WriteError,
     did_you_mean,
 )
 from geofuse.rasters.grid import check_same_grid, grid_of
@@ -449,6 +451,24 @@ def png(drawn: Figure | UInt8[np.ndarray, "y x 4"]) -> bytes:
     else:
         imsave(content, drawn, format="png", metadata={"Software": ""})
     return content.getvalue()
+
+
+def save_picture(drawn: Figure | UInt8[np.ndarray, "y x 4"], path: str) -> None:
+    """Write a figure or a picture as a PNG file, whole or not at all.
+
+    Raises:
+        WriteError: The folder is missing or not writable, or the disk is full.
+    """
+    content, part = png(drawn), f"{path}.part"
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise WriteError(
+            f"expected to write {path}, found that it cannot be done ({error}); choose a "
+            "folder that exists and is writable"
+        ) from error
 
 
 def _chosen(

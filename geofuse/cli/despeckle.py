@@ -7,8 +7,14 @@ with --db. Looks are estimated from the image unless they are given.
 """
 
 import argparse
-import os
 from typing import Any
+
+from geofuse.cli.options import (
+    add_tile_arguments,
+    check_no_input,
+    check_running,
+    listed,
+)
 
 HELP = "take the speckle out of a radar image"
 
@@ -65,30 +71,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="none places a GRD product by its ground control points",
     )
     parser.add_argument("--db", action="store_true", help="write dB")
-    parser.add_argument(
-        "--tile", type=int, default=512, metavar="N", help="side of a tile (512)"
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads to use")
+    add_tile_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Filter, and write the product."""
     import geofuse
     from geofuse.cli.progress import progress_bar
-    from geofuse.errors import ParameterError
     from geofuse.rasters.backscatter import to_db
     from geofuse.rasters.speckle.filters import despeckle
     from geofuse.rasters.write import write_cog
 
-    for name in ("tile", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ParameterError(f"expected --{name} of at least 1, found {value}")
-    if os.path.realpath(options.out) == os.path.realpath(options.file):
-        raise ParameterError(
-            f"expected an output that is no input, found {options.out}; choose another "
-            "name"
-        )
+    check_running(options)
+    check_no_input([options.out], [options.file])
     smooth = despeckle(
         open_image(options),
         options.filter,
@@ -119,12 +114,11 @@ def open_image(options: argparse.Namespace) -> Any:
         and not is_safe(options.file)
         and stated_day(inspect(options.file)) is None
     )
-    names = options.polarizations
     image = open_sar(
         options.file,
         # A filter does not look at the day.
         date="1970-01-01" if timeless else options.date,
-        polarizations=names and [name.strip() for name in names.split(",")],
+        polarizations=listed(options.polarizations),
         unit=options.unit,
         quantity=options.quantity,
         bbox=options.bbox,

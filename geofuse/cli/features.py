@@ -17,6 +17,13 @@ import re
 import sys
 from typing import Any
 
+from geofuse.cli.options import (
+    add_tile_arguments,
+    check_no_input,
+    check_running,
+    listed,
+)
+
 HELP = "describe pixels by indices, texture and profiles"
 
 #: Indices that are computed unasked, where the bands are there.
@@ -76,25 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="principal components that stand for many bands (2)",
     )
     parser.add_argument("--preview", metavar="FILE.png", help="also draw a picture")
-    parser.add_argument(
-        "--tile", type=int, default=512, metavar="N", help="side of a tile (512)"
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads to use")
+    add_tile_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compute the features, and write them."""
-    from pathlib import Path
-
     import geofuse
     from geofuse.cli.progress import progress_bar
-    from geofuse.errors import ParameterError
+    from geofuse.plots import save_picture
     from geofuse.rasters.write import write_cog
 
-    for name in ("tile", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ParameterError(f"expected --{name} of at least 1, found {value}")
+    check_running(options)
     files = _files(options)
     images = _open(files, options)
     stack = _stack(options, images)
@@ -113,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
             features, options.out, tags=tags, workers=options.workers, progress=progress
         )
     if options.preview:
-        Path(options.preview).write_bytes(_preview(options.out, features))
+        save_picture(_preview(options.out, features), options.preview)
     print(options.out)
     return 0
 
@@ -137,13 +136,8 @@ def _files(options: argparse.Namespace) -> dict[str, str]:
             raise ParameterError(
                 f"expected NAME=FILE, each name once, found {', '.join(options.files)}"
             )
-    read = [os.path.realpath(path) for path in files.values()]
-    for path in (options.out, options.preview):
-        if path and os.path.realpath(path) in read:
-            raise ParameterError(
-                f"expected an output that is no input, found {path}; choose another "
-                "name"
-            )
+    written = [path for path in (options.out, options.preview) if path]
+    check_no_input(written, files.values())
     return files
 
 
@@ -164,10 +158,8 @@ def _open(files: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
     units = _by_name(options.unit, files, "--unit")
     images: dict[str, Any] = {}
     for name, path in files.items():
-        sensor, chosen = sensors.get(name, "generic"), None
-        if name in bands:
-            chosen = [band.strip() for band in bands[name].split(",")]
-        elif not sensor_of(sensor).bands:
+        sensor, chosen = sensors.get(name, "generic"), listed(bands.get(name))
+        if chosen is None and not sensor_of(sensor).bands:
             described = [str(text or "") for text in inspect(path).descriptions]
             if all(described) and len(set(described)) == len(described):
                 chosen = described
@@ -208,7 +200,7 @@ def _stack(options: argparse.Namespace, images: dict[str, Any]) -> Any:
     asked = any((options.texture, options.profile, options.local, options.keep_bands))
     names: tuple[str, ...] = ()
     if options.indices is not None:
-        names = tuple(name.strip() for name in options.indices.split(","))
+        names = tuple(listed(options.indices) or ())
     elif not asked:
         some = images.values()
         names = tuple(n for n in USUAL if any(can_compute(n, image) for image in some))
@@ -302,11 +294,11 @@ def _value(text: str, *, listed: bool = False) -> Any:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def _preview(path: str, features: Any) -> bytes:
+def _preview(path: str, features: Any) -> Any:
     """A picture of the product, read back from it."""
-    from geofuse.plots import feature_panel, png
+    from geofuse.plots import feature_panel
     from geofuse.rasters.optical import open_optical
 
     names = [str(name) for name in features["band"].values]
     image = open_optical(path, date="1970-01-01", bands=names)
-    return png(feature_panel(image.rename(band="feature")))
+    return feature_panel(image.rename(band="feature"))

@@ -19,6 +19,12 @@ from geofuse.cli.masks import (
     mask_files,
     mask_of,
 )
+from geofuse.cli.options import (
+    add_tile_arguments,
+    check_no_input,
+    check_running,
+    listed,
+)
 
 HELP = "predict the fine image of another date"
 
@@ -118,10 +124,7 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="field=value",
         help="a field of the method; see geofuse methods",
     )
-    parser.add_argument(
-        "--tile", type=int, default=512, metavar="N", help="side of a tile (512)"
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads to use")
+    add_tile_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -170,16 +173,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def check_running(options: argparse.Namespace) -> None:
-    """Refuse tiles and threads that are none."""
-    from geofuse.errors import ParameterError
-
-    for name in ("tile", "workers"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ParameterError(f"expected --{name} of at least 1, found {value}")
-
-
 def open_inputs(options: argparse.Namespace) -> Any:
     """Open the files of the command and put them on the earliest fine file's grid."""
     from geofuse.pairing import harmonized
@@ -193,7 +186,7 @@ def open_inputs(options: argparse.Namespace) -> Any:
         parse_date(date)
     check_mask_dates(options)
     check_scale(options.scale)
-    bands = options.bands and [band.strip() for band in options.bands.split(",")]
+    bands = listed(options.bands)
 
     def opened(side: str, path: str, date: str, **part: Any) -> Any:
         sensor = getattr(options, f"{side}_sensor")
@@ -307,12 +300,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
     written = [p for p in (options.out, options.uncertainty, options.quality) if p]
     read = [path for *paths, _ in (*options.pair, options.at) for path in paths]
     read += [*mask_files(options), *([options.classes] if options.classes else [])]
-    for path in written:
-        if os.path.realpath(path) in map(os.path.realpath, read):
-            raise ParameterError(
-                f"expected an output that is no input, found {path}; choose another "
-                "name"
-            )
+    check_no_input(written, read)
     if len({os.path.realpath(path) for path in written}) < len(written):
         raise ParameterError(
             f"expected each output in a file of its own, found {', '.join(written)}; "

@@ -6,6 +6,8 @@
 import argparse
 from typing import Any
 
+from geofuse.cli.options import listed
+
 SIDES = ("fine", "coarse")
 
 
@@ -77,7 +79,7 @@ def mask_of(options: argparse.Namespace, side: str, sensor: Any, date: str) -> A
             return open_quality(
                 path,
                 getattr(options, f"{side}_mask_layer") or sensor_of(sensor).name,
-                drop=drop and [name.strip() for name in drop.split(",")],
+                drop=listed(drop),
                 dilate=getattr(options, f"{side}_dilate"),
             )
     return None

@@ -10,8 +10,8 @@ written but the picture.
 import argparse
 import json
 import math
-import os
-from typing import Any
+
+from geofuse.cli.options import check_no_input, listed
 
 HELP = "tell how far a coarse file lies off a fine one"
 
@@ -53,22 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Estimate, and print."""
-    from geofuse.errors import ParameterError
+    from geofuse.plots import misregistration_map, save_picture
     from geofuse.rasters.misregistration import misregistration
     from geofuse.rasters.optical import open_optical
     from geofuse.rasters.psf import estimate_psf
 
-    if options.picture and os.path.realpath(options.picture) in (
-        os.path.realpath(options.fine),
-        os.path.realpath(options.coarse),
-    ):
-        raise ParameterError(
-            f"expected a picture that is no input, found {options.picture}; choose "
-            "another name"
-        )
+    pictures = [options.picture] if options.picture else []
+    check_no_input(pictures, [options.fine, options.coarse])
     # A shift does not look at the day; files need not tell theirs.
     day = "1970-01-01"
-    bands = options.bands and [band.strip() for band in options.bands.split(",")]
+    bands = listed(options.bands)
     fine = open_optical(options.fine, options.fine_sensor, date=day, bands=bands)
     coarse = open_optical(options.coarse, options.coarse_sensor, date=day, bands=bands)
     report = misregistration(fine, coarse, scale=options.scale, reach=options.reach)
@@ -78,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if known:
         psf = estimate_psf(fine, coarse, scale=found.scale, shift=(found.dy, found.dx))
     if options.picture:
-        _draw(report, fine, options.picture)
+        save_picture(misregistration_map(report, fine), options.picture)
     if options.json:
         facts = found._asdict() | {
             "coarse_pixels": report.coarse_pixels,
@@ -93,23 +87,6 @@ def run(options: argparse.Namespace) -> int:
             f"deviation) beyond the mean over a pixel, give or take {psf.std:.2f}"
         )
     return 0
-
-
-def _draw(report: Any, fine: Any, path: str) -> None:
-    from geofuse.errors import WriteError
-    from geofuse.plots import misregistration_map, png
-
-    content = png(misregistration_map(report, fine))
-    part = f"{path}.part"
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-        os.replace(part, path)
-    except OSError as error:
-        raise WriteError(
-            f"expected to write {path}, found that it cannot be done ({error}); choose a "
-            "folder that exists and is writable"
-        ) from error
 
 
 def _plain(value: float) -> float | None:

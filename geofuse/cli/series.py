@@ -20,6 +20,7 @@ from typing import Any
 
 from geofuse.cli import series_files
 from geofuse.cli.fuse import add_reading_arguments, add_running_arguments
+from geofuse.cli.options import check_running, listed
 
 HELP = "predict the fine image of every coarse date, or fill gaps"
 
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict the series, and write what is not there yet."""
-    from geofuse.cli.fuse import check_running, check_scale
+    from geofuse.cli.fuse import check_scale
     from geofuse.cli.methods import method_from
     from geofuse.errors import ParameterError
     from geofuse.spatiotemporal import METHODS, SERIES_METHODS
@@ -107,7 +108,7 @@ def open_series(options: argparse.Namespace, files: Any) -> tuple[Any, Any, Any]
     from geofuse.rasters.align import align
     from geofuse.rasters.optical import open_optical
 
-    bands = options.bands and [band.strip() for band in options.bands.split(",")]
+    bands = listed(options.bands)
     fine: dict[str, Any] = {}
     first = None
     for path, date in files.fine:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
@@ -27,13 +26,13 @@ from geofuse.features.extractor import (
 )
 from geofuse.features.indices import Indices
 from geofuse.features.texture import GLCM
+from geofuse.rasters.backscatter import from_db, to_db
 from geofuse.rasters.grid import check_same_grid
+from geofuse.rasters.radar_file import POLARIZATIONS
 from geofuse.tiling import share
 
 #: Name of the only modality, where one image is given without a name.
 ONLY = "image"
-
-_RADAR = {"vv", "vh", "hv", "hh"}
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def by_modality(
 
 def is_radar(image: xr.DataArray) -> bool:
     """Whether all bands are polarizations."""
-    return all(name.casefold() in _RADAR for name in band_names(image))
+    return all(name.casefold() in POLARIZATIONS for name in band_names(image))
 
 
 def _unit(image: xr.DataArray, modality: str) -> str:
@@ -202,14 +201,8 @@ def _unit(image: xr.DataArray, modality: str) -> str:
 
 
 def _in_db(image: xr.DataArray, modality: str) -> xr.DataArray:
-    if _unit(image, modality) == "db":
-        return image
-    power = checked(image)
-    return power.copy(data=10 * da.log10(da.where(power.data > 0, power.data, np.nan)))
+    return image if _unit(image, modality) == "db" else to_db(checked(image))
 
 
 def _in_power(image: xr.DataArray, modality: str) -> xr.DataArray:
-    if _unit(image, modality) == "1":
-        return image
-    power = 10 ** (checked(image) / 10)
-    return power.assign_attrs(image.attrs | {"units": "1"})
+    return image if _unit(image, modality) == "1" else from_db(checked(image))

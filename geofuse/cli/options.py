@@ -1,0 +1,49 @@
+"""Options that commands share, and what is refused in all of them alike."""
+
+import argparse
+import os
+from collections.abc import Iterable
+
+
+def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare tiles and threads."""
+    parser.add_argument(
+        "--tile", type=int, default=512, metavar="N", help="side of a tile (512)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads to use")
+
+
+def check_running(options: argparse.Namespace) -> None:
+    """Refuse tiles and threads that are none.
+
+    Raises:
+        ParameterError: `--tile` or `--workers` is below 1.
+    """
+    from geofuse.errors import ParameterError
+
+    for name in ("tile", "workers"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ParameterError(f"expected --{name} of at least 1, found {value}")
+
+
+def check_no_input(written: Iterable[str], read: Iterable[str]) -> None:
+    """Refuse to write over an input.
+
+    Raises:
+        ParameterError: A file is to be read and written.
+    """
+    from geofuse.errors import ParameterError
+
+    inputs = set(map(os.path.realpath, read))
+    for path in written:
+        if os.path.realpath(path) in inputs:
+            raise ParameterError(
+                f"expected an output that is no input, found {path}; choose another "
+                "name"
+            )
+
+
+def listed(text: str | None) -> list[str] | None:
+    """The names of a list with commas; None where none was given."""
+    return [name.strip() for name in text.split(",")] if text is not None else None
