@@ -294,7 +294,11 @@ def main() -> None:
     real = [o for o in outcomes if o.named.site in REAL_SITES]
     intervals = pd.concat([bootstrap(o) for o in real] or [pd.DataFrame()])
     if not quick:
-        print(f"written: {save('fusion', table).name}")
+        # What a method was set to stands once for a site, not in each of its rows.
+        settings = table[["site", "method", "configuration"]].drop_duplicates()
+        scores = table.drop(columns="configuration")
+        print(f"written: {save('fusion', scores).name}")
+        print(f"written: {save('fusion-methods', settings).name}")
         print(f"written: {save('fusion-bootstrap', intervals).name}")
         write_into(Path(__file__).parents[1] / "README.md", summary_table(table))
     emit(

@@ -21,18 +21,15 @@ if __name__ == "__main__":
     pin_to_one_cpu()
     os.environ["JAX_PLATFORMS"] = "cpu"
 
-import argparse
-import json
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.process import peak_mb
+from benchmarks.process import cpu_seconds, peak_mb
+from benchmarks.record import arguments, emit
 from geofuse.spatiotemporal.estarfm import ESTARFM, least_r2, unlikeness
 from geofuse.spatiotemporal.method import FusionTile, trimmed
 from geofuse.spatiotemporal.scene import SceneSpread, moments, scene_spread
@@ -136,13 +133,6 @@ def by_pixel(method: ESTARFM, given: Prepared, summary: SceneSpread) -> np.ndarr
     return result * summary.spread[:, None, None] + summary.location[:, None, None]
 
 
-def cpu_seconds(function: Callable[[], Any]) -> float:
-    """CPU seconds of the process for one call."""
-    begin = time.process_time()
-    jax.block_until_ready(function())
-    return time.process_time() - begin
-
-
 def compare(bands: int, radius: int, repeats: int) -> dict[str, float]:
     """Seconds for one tile by each program, and how far the results differ."""
     method = ESTARFM(radius=radius)
@@ -192,9 +182,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="six bands, 31x31 only")
-    print(json.dumps(measure(parser.parse_args().quick)))
+    emit(measure(arguments(__doc__).quick))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,12 @@ Not timed, on both sides: compilation and padding with NaN around the tile.
 import os
 
 if __name__ == "__main__":
-    # Pools of JAX and BLAS are sized when these are imported.
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["OMP_NUM_THREADS"] = "1"
+    from benchmarks.process import pin_to_one_cpu
 
-import argparse
-import json
+    pin_to_one_cpu()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,6 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.process import cpu_seconds
+from benchmarks.record import arguments, emit
 from geofuse.spatiotemporal.coarse_grid import painted
 from geofuse.spatiotemporal.fitfc import FitFC, fit_lines
 from geofuse.spatiotemporal.fsdaf import FSDAF
@@ -112,13 +110,6 @@ def partitioned_first(off: np.ndarray, similar: int) -> np.ndarray:
     return np.argpartition(off, similar)[:similar]
 
 
-def cpu_seconds(function: Callable[[], Any]) -> float:
-    """CPU seconds of the process for one call."""
-    begin = time.process_time()
-    jax.block_until_ready(function())
-    return time.process_time() - begin
-
-
 def compare(bands: int, repeats: int) -> dict[str, Any]:
     """Seconds for one tile by each program, and how far the results differ."""
     method, objects = FitFC(), ObjectFitFC()
@@ -173,9 +164,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="six bands only")
-    print(json.dumps(measure(parser.parse_args().quick)))
+    emit(measure(arguments(__doc__).quick))
 
 
 if __name__ == "__main__":

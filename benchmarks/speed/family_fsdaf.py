@@ -25,10 +25,7 @@ if __name__ == "__main__":
     pin_to_one_cpu()
     os.environ["JAX_PLATFORMS"] = "cpu"
 
-import argparse
-import json
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -38,7 +35,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from benchmarks.process import peak_mb
+from benchmarks.process import cpu_seconds, peak_mb
+from benchmarks.record import arguments, emit
 from benchmarks.speed.family_fitfc import BANDS, SCALE, SIZE, by_pixel, sorted_first
 from geofuse.spatiotemporal.classes import ClassSummary, classified, shares
 from geofuse.spatiotemporal.coarse_grid import block_mean
@@ -124,13 +122,6 @@ def unmixing_by_loops(
     return loops
 
 
-def cpu_seconds(function: Callable[[], Any]) -> float:
-    """CPU seconds of the process for one call."""
-    begin = time.process_time()
-    jax.block_until_ready(function())
-    return time.process_time() - begin
-
-
 def compare(bands: int, repeats: int) -> dict[str, float]:
     """Seconds for one tile by each program, and the memory of ours."""
     result = {}
@@ -181,9 +172,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="six bands only")
-    print(json.dumps(measure(parser.parse_args().quick)))
+    emit(measure(arguments(__doc__).quick))
 
 
 if __name__ == "__main__":

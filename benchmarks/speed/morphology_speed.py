@@ -169,7 +169,9 @@ def whole_tile(profile: MorphologicalProfile | AttributeProfile) -> dict[str, fl
     before = peak_mb()
     with all_cpus():
         start = time.perf_counter()
-        for _ in stream_tiles({"profile": profile.extract(image)}):
+        for _ in stream_tiles(
+            {"profile": profile.extract(image)}, workers=os.cpu_count()
+        ):
             pass
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "added_mb": peak_mb() - before}

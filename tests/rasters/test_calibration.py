@@ -136,8 +136,12 @@ def test_an_offset_taken_off_twice_is_warned_of(raster):
 def test_snow_and_dark_water_are_nothing_to_be_refused(raster):
     snow = np.full((1, 30, 40), 11_500, "uint16")
     water = np.full((1, 30, 40), 12, "int16")
-    opened(raster("snow.tif", snow), "hls-s30")
-    opened(raster("water.tif", water), "modis-mod09ga")
+    snow, water = (
+        opened(raster("snow.tif", snow), "hls-s30"),
+        opened(raster("water.tif", water), "modis-mod09ga"),
+    )
+    assert float(snow.max()) == pytest.approx(1.15)
+    assert float(water.max()) == pytest.approx(0.0012)
 
 
 def test_a_temperature_is_no_reflectance(raster):
