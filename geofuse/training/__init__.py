@@ -1,0 +1,1 @@
+"""Learning from cases: patches, losses, the one training loop, and saved weights."""

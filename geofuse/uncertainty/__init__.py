@@ -1,0 +1,1 @@
+"""How sure a prediction is, and whether its stated uncertainty matches the error."""
