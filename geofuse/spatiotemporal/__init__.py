@@ -3,6 +3,7 @@
 from geofuse.spatiotemporal.baselines import (
     BandLine,
     CoarseChange,
+    CoarseImage,
     LinearInTime,
     Persistence,
 )
@@ -15,6 +16,7 @@ from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.series_method import SeriesMethod
 from geofuse.spatiotemporal.smoothers import HarmonicFit, TimeInterpolation, Whittaker
+from geofuse.spatiotemporal.spectral_line import SpectralLine
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.spatiotemporal.ubestarfm import UbESTARFM
 from geofuse.spatiotemporal.unmixing import Unmixing
@@ -30,9 +32,11 @@ METHODS: dict[str, type[FusionMethod]] = {
     "unmixing": Unmixing,
     "precision-fusion": PrecisionFusion,
     "persistence": Persistence,
+    "coarse-image": CoarseImage,
     "coarse-change": CoarseChange,
     "linear-in-time": LinearInTime,
     "band-line": BandLine,
+    "spectral-line": SpectralLine,
 }
 
 #: Every method over a whole series by its name on the command line.

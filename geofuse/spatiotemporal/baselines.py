@@ -4,6 +4,7 @@ None of them looks further than a pixel (or its coarse pixel). A method that doe
 them on a scene has nothing to add there:
 
     Persistence    F1                              the scene did not change
+    CoarseImage    C2                              the pair has nothing to say
     CoarseChange   F1 + (C2 - C1)                  it changed as the coarse image did
     LinearInTime   between F1 and F3, by date      it changed steadily; no coarse image
     BandLine       a F1 + b, with C2 ~ a C1 + b    every pixel changed by one rule
@@ -27,6 +28,7 @@ from geofuse.spatiotemporal.method import (
     FusionPrediction,
     FusionTile,
     no_summary,
+    scale_of,
     trimmed,
     valid_pairs,
 )
@@ -53,7 +55,33 @@ class Persistence(TrivialLine):
 
     @override
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
-        return _of_nearest_pair(tile, tile.fine)
+        return of_nearest_pair(tile, tile.fine)
+
+
+@dataclass(frozen=True)
+class CoarseImage(TrivialLine):
+    """The coarse image of the prediction date, between the centers of its pixels.
+
+    It has no detail, and needs none of the pair but its place: a method that loses to it
+    has made detail up. It needs the scale.
+    """
+
+    @property
+    @override
+    def coarse_halo(self) -> int | None:
+        return 2
+
+    @override
+    def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
+        scale = scale_of(tile)
+        halo = self.trim(scale)
+        image = bicubic(block_mean(tile.coarse, scale), scale)
+        core = tile._replace(
+            fine=trimmed(tile.fine, halo),
+            coarse_base=trimmed(tile.coarse_base, halo),
+            coarse=trimmed(tile.coarse, halo),
+        )
+        return of_nearest_pair(core, jnp.broadcast_to(image, core.fine.shape))
 
 
 @dataclass(frozen=True)
@@ -87,7 +115,7 @@ class CoarseChange(TrivialLine):
     def predict_tile(self, tile: FusionTile, summary: Any) -> FusionPrediction:
         change = tile.coarse[None] - tile.coarse_base
         if tile.scale is None:
-            return _of_nearest_pair(tile, tile.fine + change)
+            return of_nearest_pair(tile, tile.fine + change)
         halo = self.trim(tile.scale.value)
         smooth = bicubic(block_mean(change, tile.scale.value), tile.scale.value)
         core = tile._replace(
@@ -95,7 +123,7 @@ class CoarseChange(TrivialLine):
             coarse_base=trimmed(tile.coarse_base, halo),
             coarse=trimmed(tile.coarse, halo),
         )
-        return _of_nearest_pair(core, core.fine + smooth)
+        return of_nearest_pair(core, core.fine + smooth)
 
 
 @dataclass(frozen=True)
@@ -147,7 +175,7 @@ class BandLine(TrivialLine):
     def predict_tile(self, tile: FusionTile, summary: LineSummary) -> FusionPrediction:
         slope = summary.slope[:, :, None, None]
         intercept = summary.intercept[:, :, None, None]
-        return _of_nearest_pair(tile, slope * tile.fine + intercept)
+        return of_nearest_pair(tile, slope * tile.fine + intercept)
 
 
 def _lines(parts: list[Moments]) -> LineSummary:
@@ -155,7 +183,7 @@ def _lines(parts: list[Moments]) -> LineSummary:
     return LineSummary(slope.astype(np.float32), intercept.astype(np.float32))
 
 
-def _of_nearest_pair(tile: FusionTile, predictions: Any) -> FusionPrediction:
+def of_nearest_pair(tile: FusionTile, predictions: Any) -> FusionPrediction:
     """Of one prediction a pair, the valid one whose base date is nearest."""
     valid = valid_pairs(tile) & jnp.isfinite(predictions)
     distance = jnp.abs(tile.lags)[:, None, None, None]

@@ -1,0 +1,269 @@
+"""How a gate learns which expert to trust: pixels of cases, and the loss on them.
+
+The experts have nothing to learn, so that they predict each case once. A sample of pixels
+is kept of each band and base: what is known there, what the experts predict, the truth.
+
+    loss = mean of RMSE / RMSE of STARFM                  a mean of ratios: scenes count alike
+         + penalty where RMSE > the best of the rivals    never to be worse than one of them
+         + likelihood of the errors under the variance    the mean takes no part in it
+
+Each head weighs the samples by its own draw, as a bootstrap does.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dask.delayed import Delayed
+from jaxtyping import Array, Float
+
+from geofuse.networks.gate import Gate
+from geofuse.pairs import FusionCase, FusionInputs
+from geofuse.spatiotemporal.gate_inputs import GateInputs, signed_inputs
+from geofuse.spatiotemporal.gated import mix_band
+from geofuse.spatiotemporal.method import FusionMethod, FusionTile, Scale, trimmed
+from geofuse.tiling import reduce_tiles
+
+#: Share of the spread that is added to errors, so that a perfect expert divides nothing.
+FLOOR = 0.01
+
+#: Values of samples are kept within this many spreads.
+MOST = 100.0
+
+
+class Gated(Protocol):
+    """A method that mixes experts by a gate."""
+
+    experts: tuple[FusionMethod, ...]
+
+    def network(self) -> Gate:
+        """A gate as it is before training."""
+
+    def trim(self, scale: int | None) -> int:
+        """How much larger a window is than the tile, on each side."""
+
+    def summary_with(
+        self, inputs: FusionInputs, parameters: Mapping[str, Any]
+    ) -> Delayed:
+        """The summary of a scene."""
+
+    def evidence(self, tile: FusionTile, summary: Any) -> tuple[GateInputs, Any]:
+        """What is known of a tile."""
+
+
+class GateSamples(NamedTuple):
+    """Pixels to learn from, in spreads of the band, from the mean of the experts.
+
+    Attributes:
+        known: What the gate is told.
+        predictions: What each expert predicts; NaN where it predicts nothing.
+        residuals: What each adds up to wrongly.
+        guess: First guess of the variance.
+        truth: What was there.
+    """
+
+    known: Float[Array, "*sample feature pixel"]
+    predictions: Float[Array, "*sample expert pixel"]
+    residuals: Float[Array, "*sample expert pixel"]
+    guess: Float[Array, "*sample pixel"]
+    truth: Float[Array, "*sample pixel"]
+
+
+def gate_samples(
+    method: Gated,
+    case: FusionCase,
+    *,
+    pixels: int = 1024,
+    places: int = 1,
+    tile: int = 192,
+    seed: int = 0,
+) -> Delayed:
+    """A lazy list of samples of a case: one for each base, band and place.
+
+    Args:
+        method: Its experts predict; its weights are not looked at.
+        case: The case; its scale must be known.
+        pixels: How many pixels of a place, at most; 2 is the least of a sample.
+        places: From how many tiles, spread over the scene.
+        tile: Side of a tile in fine pixels.
+        seed: Which pixels.
+
+    Returns:
+        A lazy list of `GateSamples` of NumPy arrays, float16, each of `pixels` pixels.
+        A band with fewer valid pixels than a quarter of that is left out.
+    """
+    inputs = case.inputs
+    scale = inputs.scale or 1
+    run = partial(
+        _sampled,
+        method,
+        scale,
+        np.asarray(inputs.lags, np.float32),
+        pixels,
+        seed,
+    )
+    return reduce_tiles(
+        run,
+        {**inputs.rasters(), "reference": case.reference},
+        _joined,
+        halo=method.trim(scale),
+        tile=tile,
+        step=scale,
+        offset=inputs.offset,
+        shared=method.summary_with(inputs, {}),
+        token=f"samples {method.experts} {scale} {pixels} {seed} {inputs.lags}",
+        most=places,
+    )
+
+
+# Functions of a scan stand in a module, so that they travel to other processes by name.
+def _sampled(
+    method: Gated,
+    scale: int,
+    lags: np.ndarray,
+    pixels: int,
+    seed: int,
+    arrays: Mapping[str, Any],
+    summary: Any,
+) -> list[GateSamples]:
+    fine, base = (
+        jnp.stack([arrays[f"{kind}_{number}"] for number in range(len(lags))])
+        for kind in ("fine", "coarse")
+    )
+    coarse = jnp.asarray(arrays["coarse"])
+    tile = FusionTile(fine, base, coarse, jnp.asarray(lags), Scale(scale))
+    known = _evidence(method, tile, summary)
+    truth = trimmed(arrays["reference"], method.trim(scale))
+    spread = np.asarray(summary.agreement.spread)
+    generator = np.random.default_rng(seed)
+    found = []
+    for number in range(len(lags)):
+        for band in range(len(spread)):
+            one = GateInputs(*(np.asarray(field[number, band]) for field in known))
+            sample = _pixels_of(one, truth[band], spread[band], pixels, generator)
+            if sample is not None:
+                found.append(sample)
+    return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _evidence(method: Gated, tile: FusionTile, summary: Any) -> GateInputs:
+    return method.evidence(tile, summary)[0]
+
+
+def _pixels_of(
+    known: GateInputs,
+    truth: np.ndarray,
+    spread: float,
+    pixels: int,
+    generator: np.random.Generator,
+) -> GateSamples | None:
+    valid = np.isfinite(truth) & np.isfinite(known.predictions).any(axis=0)
+    places = np.flatnonzero(valid)
+    if len(places) < max(pixels // 4, 2):
+        return None
+    chosen = generator.choice(places, pixels, replace=len(places) < pixels)
+
+    def at(image: np.ndarray) -> np.ndarray:
+        return image.reshape(*image.shape[:-2], -1)[..., chosen]
+
+    predictions = at(known.predictions)
+    middle = np.nanmean(predictions, axis=0)
+    fields = (
+        at(known.known),
+        (predictions - middle) / spread,
+        at(known.residuals) / spread,
+        at(known.guess) / spread**2,
+        (at(truth) - middle) / spread,
+    )
+    return GateSamples(*(np.clip(f, -MOST, MOST).astype(np.float16) for f in fields))
+
+
+def _joined(parts: list[list[GateSamples]]) -> list[GateSamples]:
+    return [sample for part in parts for sample in part]
+
+
+class Loss(NamedTuple):
+    """The loss of a batch, and what it is made of."""
+
+    total: Float[Array, ""]
+    ratio: Float[Array, ""]
+    worse: Float[Array, ""]
+    likelihood: Float[Array, ""]
+
+
+def gate_loss(
+    make: Callable[[], Gate],
+    reference: int,
+    rivals: tuple[int, ...],
+    parameters: Mapping[str, Any],
+    samples: GateSamples,
+    heads: Float[Array, "sample head"],
+) -> Loss:
+    """How well a gate mixes.
+
+    Args:
+        make: Builds such a gate.
+        reference: Which expert's RMSE the ratio is taken to.
+        rivals: Experts that it should never be worse than.
+        parameters: Those of the gate.
+        samples: Pixels of some scenes.
+        heads: How much each head learns from each sample.
+    """
+    wide = GateSamples(*(jnp.asarray(f, jnp.float32)[..., None] for f in samples))
+    known = GateInputs(wide.known, wide.predictions, wide.residuals, wide.guess)
+    mixed = jax.vmap(partial(mix_band, make, parameters))(known)
+    truth = wide.truth
+    error = mixed.reflectance - truth
+    mean_square = _power(error)
+    of_heads = _power(mixed.heads - truth[:, None])
+    experts = _power(
+        jnp.where(
+            jnp.isfinite(wide.predictions), wide.predictions - truth[:, None], jnp.nan
+        )
+    )
+    base = experts[:, reference]
+    best = jnp.min(experts[:, list(rivals)], axis=1)
+    ratio = jnp.sqrt(mean_square / base).mean()
+    worse = jax.nn.relu(jnp.sqrt(mean_square / best) - 1.0).mean()
+    own = (heads * jnp.sqrt(of_heads / base[:, None])).mean()
+    # The variance answers for the errors, not the mean for the variance.
+    square = jax.lax.stop_gradient(error * error)
+    variance = mixed.aleatoric + jax.lax.stop_gradient(mixed.epistemic) + 1e-6
+    likelihood = 0.5 * (jnp.log(variance) + square / variance).mean()
+    return Loss(
+        0.5 * (ratio + own) + worse + 0.05 * likelihood, ratio, worse, likelihood
+    )
+
+
+def _power(error: Any) -> Any:
+    """Mean square over pixels, and the floor."""
+    valid = jnp.isfinite(error)
+    square = jnp.where(valid, error, 0.0) ** 2
+    count = jnp.maximum(valid.sum(axis=(-2, -1)), 1)
+    return square.sum(axis=(-2, -1)) / count + FLOOR**2
+
+
+def turned(
+    samples: GateSamples, experts: int, signs: Float[np.ndarray, " sample"]
+) -> GateSamples:
+    """Samples of bands some of which are turned upside down.
+
+    Args:
+        samples: Samples.
+        experts: Number of experts.
+        signs: 1 or -1 for each sample.
+    """
+    sign = signs[:, None].astype(samples.truth.dtype)
+    signed = signed_inputs(experts)
+    known = samples.known.copy()
+    known[:, :signed] *= sign[..., None]
+    return samples._replace(
+        known=known,
+        predictions=samples.predictions * sign[..., None],
+        residuals=samples.residuals * sign[..., None],
+        truth=samples.truth * sign,
+    )
