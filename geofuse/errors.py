@@ -76,6 +76,16 @@ class NotFittedError(GeofuseError):
     """A learned method was asked to predict before it was fitted."""
 
 
+class TrainingError(GeofuseError):
+    """A network could not be trained."""
+
+    exit_code = 1
+
+
+class ModelReadError(GeofuseError):
+    """A saved model is missing, damaged, or of another version."""
+
+
 class MissingExtraError(GeofuseError):
     """A package is not installed that an extra of geofuse brings."""
 
@@ -98,6 +108,10 @@ class CalibrationWarning(UserWarning):
 
 class NothingValidWarning(UserWarning):
     """A product has no valid pixel."""
+
+
+class OutOfRangeWarning(UserWarning):
+    """A learned method is asked for what it was not trained on."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

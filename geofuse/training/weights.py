@@ -25,6 +25,7 @@ class Weights:
     """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
+        """Copy the arrays and take their digest."""
         copies = {}
         for name in sorted(arrays):
             copy = np.array(arrays[name], np.float32, order="C", copy=True)
