@@ -267,3 +267,83 @@ def turned(
         residuals=samples.residuals * sign[..., None],
         truth=samples.truth * sign,
     )
+
+
+def fit_gate(
+    method: Gated,
+    samples: Sequence[GateSamples],
+    groups: Sequence[int],
+    start: Mapping[str, Any] | None,
+    training: Training,
+    *,
+    reference: int,
+    rivals: tuple[int, ...],
+    seed: int,
+) -> Trained:
+    """Train a gate on samples; those of some groups are held out to stop early.
+
+    Args:
+        method: The method whose gate it is.
+        samples: Samples of one size.
+        groups: Group (scene, date or block) of each sample: one of them is held out
+            whole, or none of it. A fifth of the groups are held out.
+        start: Parameters to start from; None for those before training.
+        training: How to train; `patch` does not matter.
+        reference: See `gate_loss`.
+        rivals: See `gate_loss`.
+        seed: Draws of batches, groups and heads.
+    """
+    stacked = GateSamples(*(np.stack(field) for field in zip(*samples, strict=True)))
+    generator = np.random.default_rng(seed)
+    names = np.unique(groups)
+    held = generator.permutation(names)[: max(1, len(names) // 5)]
+    out = np.isin(groups, held)
+    if out.all():
+        out[:] = False
+    kept = np.flatnonzero(~out)
+    parameters = dict(start) if start is not None else first_parameters(method, stacked)
+    heads = generator.poisson(1.0, (len(samples), method.network().heads))
+    heads = np.maximum(heads, 0.05).astype(np.float32)
+    loss = partial(gate_loss, method.network, reference, rivals)
+
+    def draw(step: int) -> tuple[GateSamples, np.ndarray]:
+        rng = np.random.default_rng((seed, step))
+        chosen = kept[rng.integers(0, len(kept), training.batch)]
+        pixels = rng.integers(0, stacked.truth.shape[-1], BATCH_PIXELS)
+        batch = GateSamples(*(field[chosen][..., pixels] for field in stacked))
+        signs = rng.choice([-1.0, 1.0], len(chosen))
+        return turned(batch, len(method.experts), signs), heads[chosen]
+
+    @jax.jit
+    def score(parameters: Any, batch: GateSamples) -> Any:
+        one = jnp.ones((len(batch.truth), heads.shape[1]))
+        return loss(parameters, batch, one).total
+
+    def validate(parameters: Mapping[str, Any]) -> float:
+        places = np.flatnonzero(out)
+        scores = [
+            float(score(parameters, GateSamples(*(f[i : i + 1] for f in stacked))))
+            for i in places
+        ]
+        return float(np.mean(scores))
+
+    return train(
+        lambda parameters, batch, key: loss(parameters, *batch).total,
+        parameters,
+        draw,
+        training,
+        seed=seed,
+        validate=validate if out.any() else None,
+    )
+
+
+def first_parameters(method: Gated, samples: GateSamples) -> dict[str, np.ndarray]:
+    """Parameters before training: equal weights, and inputs measured on these samples."""
+    known = samples.known.astype(np.float32)
+    mean, std = known.mean(axis=(0, 2)), known.std(axis=(0, 2))
+    # Signed numbers are as often turned round, and have no mean.
+    signed = signed_inputs(len(method.experts))
+    std[:signed] = np.sqrt(mean[:signed] ** 2 + std[:signed] ** 2)
+    mean[:signed] = 0.0
+    arrays = {n: np.asarray(a) for n, a in arrays_of(method.network()).items()}
+    return {**arrays, "inputs.mean": mean, "inputs.std": np.maximum(std, 0.02)}
