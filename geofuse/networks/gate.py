@@ -57,6 +57,7 @@ class Gate(nnx.Module):
         heads: int = 4,
         rngs: nnx.Rngs,
     ) -> None:
+        """Draw the first parameters."""
         self.experts, self.heads = experts, heads
         sizes = [features, *[width] * depth]
         self.hidden = nnx.List(

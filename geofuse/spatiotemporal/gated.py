@@ -58,8 +58,9 @@ def mix_band(
 ) -> Mixed:
     """Mix the experts' predictions of one band; arrays without the axis of bands."""
     inner = {name: a for name, a in weights.items() if not name.startswith("inputs.")}
-    pixels = jnp.moveaxis(known.known, 0, -1) - weights["inputs.mean"]
-    judged = network_of(make, inner)(pixels / weights["inputs.std"])
+    mean, std = (lax.stop_gradient(weights[f"inputs.{k}"]) for k in ("mean", "std"))
+    pixels = (jnp.moveaxis(known.known, 0, -1) - mean) / std
+    judged = network_of(make, inner)(pixels)
     predictions = known.predictions[None]
     valid = jnp.isfinite(predictions)
     share = _softmax(jnp.moveaxis(judged.logits, (-2, -1), (0, 1)), valid)

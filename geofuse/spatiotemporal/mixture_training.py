@@ -10,7 +10,7 @@ is kept of each band and base: what is known there, what the experts predict, th
 Each head weighs the samples by its own draw, as a bootstrap does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -21,14 +21,19 @@ from dask.delayed import Delayed
 from jaxtyping import Array, Float
 
 from geofuse.networks.gate import Gate
+from geofuse.networks.parameters import arrays_of
 from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.spatiotemporal.gate_inputs import GateInputs, signed_inputs
 from geofuse.spatiotemporal.gated import mix_band
 from geofuse.spatiotemporal.method import FusionMethod, FusionTile, Scale, trimmed
 from geofuse.tiling import reduce_tiles
+from geofuse.training.loop import Trained, Training, train
 
 #: Share of the spread that is added to errors, so that a perfect expert divides nothing.
 FLOOR = 0.01
+
+#: Pixels of a sample in one batch.
+BATCH_PIXELS = 512
 
 #: Values of samples are kept within this many spreads.
 MOST = 100.0

@@ -47,7 +47,7 @@ def classes_of(
     """Classes by quantiles of one direction through the bands, or of two."""
     looks = np.zeros(ground.shape[1:], np.int64)
     parts = 1 if count < 4 or generator.random() < 0.4 else 2
-    each = max(int(round(count ** (1 / parts))), 2)
+    each = max(round(count ** (1 / parts)), 2)
     for _ in range(parts):
         direction = generator.standard_normal(len(ground))
         along = np.tensordot(direction / np.linalg.norm(direction), ground, 1)

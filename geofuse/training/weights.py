@@ -25,6 +25,7 @@ class Weights:
     """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
+        """Copy the arrays, and digest them."""
         """Copy the arrays and take their digest."""
         copies = {}
         for name in sorted(arrays):
