@@ -88,7 +88,7 @@ def gate_inputs(
             than the result by three coarse pixels on each side.
     """
     found = lax.map(
-        lambda band: _of_band(*band, scale),
+        lambda band: _of_band(*band, scale=scale),
         (fine, coarse_base, coarse, predictions, spread, numbers),
     )
     # The other bands: where this one is the only one, it stands for them.
@@ -120,6 +120,7 @@ def _of_band(
     predictions: Any,
     spread: Any,
     numbers: Any,
+    *,
     scale: int,
 ) -> _Band:
     margin = MARGIN * scale

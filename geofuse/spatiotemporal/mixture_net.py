@@ -17,7 +17,7 @@ share it; how far they differ is the epistemic variance.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import add
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -57,12 +57,14 @@ from geofuse.spatiotemporal.method import (
     scale_of,
     trimmed,
 )
+from geofuse.spatiotemporal.mixture_training import fit_gate, gate_samples
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.spectral_line import SpectralLine
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.spatiotemporal.temporal import each_base, merge_bases
 from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.tiling import gathered, share
+from geofuse.training.loop import Training
 from geofuse.training.weights import Weights
 
 #: The kernels that are mixed: each takes one pair, and assumes something else.
@@ -79,6 +81,13 @@ EXPERTS: tuple[FusionMethod, ...] = (
     FSDAF(),
     Unmixing(),
 )
+
+
+#: How the gate is trained: samples of 512 pixels are small, so that steps are quick.
+TRAINING = Training(steps=2000, batch=32, learning_rate=3e-3, weight_decay=1e-4)
+
+#: Places of a case that `fit` learns from.
+PLACES = 16
 
 
 class MixtureSummary(NamedTuple):
@@ -106,6 +115,7 @@ class MixtureNet(FusionMethod):
         heads: Number of heads; 1 to 64.
         weights: `pretrained` for those that ship with geofuse, None for none: then it
             must be fitted.
+        training: How `fit` trains; `patch` does not matter, pixels are drawn.
 
     Raises:
         ParameterError: A field is out of range, or not of its kind.
@@ -121,6 +131,7 @@ class MixtureNet(FusionMethod):
     depth: int = 2
     heads: int = 4
     weights: Weights | Literal["pretrained"] | None = "pretrained"
+    training: Training = field(default=TRAINING, repr=False)
 
     def __post_init__(self) -> None:
         experts = tuple(self.experts)
@@ -163,10 +174,14 @@ class MixtureNet(FusionMethod):
     @override
     def check(self, inputs: FusionInputs) -> None:
         """Refuse inputs that an expert cannot work with, or a method without weights."""
+        self.check_inputs(inputs)
+        self.parameters()
+
+    def check_inputs(self, inputs: FusionInputs) -> None:
+        """Refuse inputs that an expert cannot work with."""
         super().check(inputs)
         for expert in self.experts:
             expert.check(inputs)
-        self.parameters()
 
     def network(self) -> Gate:
         """The gate, with parameters as they are before training."""
@@ -194,7 +209,72 @@ class MixtureNet(FusionMethod):
 
     @override
     def fit(self, cases: Sequence[FusionCase], *, seed: int = 0) -> FusionMethod:
-        raise NotImplementedError
+        """Learn which expert to trust; from the weights there are, if there are any.
+
+        Args:
+            cases: One case or more; their scale must be known. With five or more, a fifth
+                of them are held out to stop early; with fewer, a fifth of the places of
+                each. What is returned is never worse there than what it started from.
+            seed: Of all draws.
+
+        Returns:
+            The method with weights. Started from weights, it learns at a tenth of the rate.
+
+        Raises:
+            ParameterError: There is no case, or too few valid pixels.
+        """
+        samples, groups = [], []
+        for number, case in enumerate(cases):
+            self.replaced(None).check_inputs(case.inputs)
+            found = gate_samples(
+                self, case, places=PLACES, seed=seed + number
+            ).compute()
+            samples += found
+            bands = max(len(case.inputs.bands) * len(case.inputs.pairs), 1)
+            groups += [
+                number if len(cases) >= 5 else number * PLACES + i // bands
+                for i in range(len(found))
+            ]
+        if not samples:
+            raise ParameterError(
+                f"expected cases with valid pixels to learn from, found {len(cases)} "
+                "without; check that pairs, coarse image and reference overlap"
+            )
+        start = None if self.weights is None else self.parameters()
+        training = self.training
+        if start is not None:
+            training = replace(training, learning_rate=training.learning_rate / 10)
+        trained = fit_gate(
+            self,
+            samples,
+            groups,
+            start,
+            training,
+            reference=self.reference,
+            rivals=self.rivals,
+            seed=seed,
+        )
+        return self.replaced(Weights(trained.parameters))
+
+    def replaced(self, weights: Weights | None) -> "MixtureNet":
+        """The same method with other weights."""
+        return replace(self, weights=weights)
+
+    @property
+    def reference(self) -> int:
+        """The expert whose error others are compared with: STARFM, or the first."""
+        names = [type(expert).__name__ for expert in self.experts]
+        return names.index("STARFM") if "STARFM" in names else 0
+
+    @property
+    def rivals(self) -> tuple[int, ...]:
+        """Experts that the mixture should never be worse than."""
+        rivals = [
+            number
+            for number, expert in enumerate(self.experts)
+            if isinstance(expert, STARFM | FitFC)
+        ]
+        return tuple(rivals) or (0,)
 
     @override
     def summarize(self, inputs: FusionInputs) -> Delayed:

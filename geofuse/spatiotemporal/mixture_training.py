@@ -42,7 +42,9 @@ MOST = 100.0
 class Gated(Protocol):
     """A method that mixes experts by a gate."""
 
-    experts: tuple[FusionMethod, ...]
+    @property
+    def experts(self) -> tuple[FusionMethod, ...]:
+        """The methods that are mixed."""
 
     def network(self) -> Gate:
         """A gate as it is before training."""
@@ -63,18 +65,19 @@ class GateSamples(NamedTuple):
     """Pixels to learn from, in spreads of the band, from the mean of the experts.
 
     Attributes:
-        known: What the gate is told.
-        predictions: What each expert predicts; NaN where it predicts nothing.
-        residuals: What each adds up to wrongly.
-        guess: First guess of the variance.
-        truth: What was there.
+        known: What the gate is told: (…, feature, pixel).
+        predictions: What each expert predicts, (…, expert, pixel); NaN where it predicts
+            nothing.
+        residuals: What each adds up to wrongly: (…, expert, pixel).
+        guess: First guess of the variance: (…, pixel).
+        truth: What was there: (…, pixel).
     """
 
-    known: Float[Array, "*sample feature pixel"]
-    predictions: Float[Array, "*sample expert pixel"]
-    residuals: Float[Array, "*sample expert pixel"]
-    guess: Float[Array, "*sample pixel"]
-    truth: Float[Array, "*sample pixel"]
+    known: Any
+    predictions: Any
+    residuals: Any
+    guess: Any
+    truth: Any
 
 
 def gate_samples(
@@ -147,7 +150,7 @@ def _sampled(
     found = []
     for number in range(len(lags)):
         for band in range(len(spread)):
-            one = GateInputs(*(np.asarray(field[number, band]) for field in known))
+            one = GateInputs(*(field[number, band] for field in known))
             sample = _pixels_of(one, truth[band], spread[band], pixels, generator)
             if sample is not None:
                 found.append(sample)
@@ -166,14 +169,16 @@ def _pixels_of(
     pixels: int,
     generator: np.random.Generator,
 ) -> GateSamples | None:
-    valid = np.isfinite(truth) & np.isfinite(known.predictions).any(axis=0)
+    some = np.isfinite(np.asarray(known.predictions)).any(axis=0)
+    valid = np.isfinite(truth) & some
     places = np.flatnonzero(valid)
     if len(places) < max(pixels // 4, 2):
         return None
     chosen = generator.choice(places, pixels, replace=len(places) < pixels)
 
-    def at(image: np.ndarray) -> np.ndarray:
-        return image.reshape(*image.shape[:-2], -1)[..., chosen]
+    def at(image: Any) -> np.ndarray:
+        flat = np.asarray(image)
+        return flat.reshape(*flat.shape[:-2], -1)[..., chosen]
 
     predictions = at(known.predictions)
     middle = np.nanmean(predictions, axis=0)

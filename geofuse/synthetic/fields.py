@@ -45,7 +45,7 @@ def classes_of(
     generator: np.random.Generator, ground: Float[np.ndarray, "band y x"], count: int
 ) -> Int[np.ndarray, "y x"]:
     """Classes by quantiles of one direction through the bands, or of two."""
-    looks = np.zeros(ground.shape[1:], np.int64)
+    looks: np.ndarray = np.zeros(ground.shape[1:], np.int64)
     parts = 1 if count < 4 or generator.random() < 0.4 else 2
     each = max(round(count ** (1 / parts)), 2)
     for _ in range(parts):

@@ -156,7 +156,7 @@ def _texture(
     bands: int,
 ) -> Ground:
     """A piece of a real image, turned, coarsened, its bands in any order."""
-    image = textures[generator.integers(len(textures))]
+    image = textures[int(generator.integers(len(textures)))]
     image = image[generator.permutation(len(image))[:bands]]
     missing = ~np.isfinite(image).all(axis=0)
     if missing.any():
@@ -164,7 +164,7 @@ def _texture(
             missing, return_distances=False, return_indices=True
         )
         image = image[:, *nearest]
-    image = np.rot90(image, generator.integers(4), axes=(1, 2))
+    image = np.rot90(image, int(generator.integers(4)), axes=(1, 2))
     if generator.random() < 0.5:
         image = image[:, ::-1]
     times = int(generator.choice([1, 1, 1, 2, 2, 3]))
