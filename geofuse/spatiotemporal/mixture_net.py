@@ -65,6 +65,7 @@ from geofuse.spatiotemporal.temporal import each_base, merge_bases
 from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.tiling import gathered, share
 from geofuse.training.loop import Training
+from geofuse.training.pretrained import pretrained_weights
 from geofuse.training.weights import Weights
 
 #: The kernels that are mixed: each takes one pair, and assumes something else.
@@ -200,6 +201,8 @@ class MixtureNet(FusionMethod):
         Raises:
             NotFittedError: There are none.
         """
+        if self.weights == "pretrained":
+            return pretrained_weights("mixture-net").arrays
         if isinstance(self.weights, Weights):
             return self.weights.arrays
         raise NotFittedError(

@@ -289,6 +289,7 @@ def fit_gate(
     reference: int,
     rivals: tuple[int, ...],
     seed: int,
+    held: Sequence[int] | None = None,
 ) -> Trained:
     """Train a gate on samples; those of some groups are held out to stop early.
 
@@ -302,11 +303,13 @@ def fit_gate(
         reference: See `gate_loss`.
         rivals: See `gate_loss`.
         seed: Draws of batches, groups and heads.
+        held: The groups to hold out; None to draw a fifth of them.
     """
     stacked = GateSamples(*(np.stack(field) for field in zip(*samples, strict=True)))
     generator = np.random.default_rng(seed)
     names = np.unique(groups)
-    held = generator.permutation(names)[: max(1, len(names) // 5)]
+    if held is None:
+        held = generator.permutation(names)[: max(1, len(names) // 5)].tolist()
     out = np.isin(groups, held)
     if out.all():
         out[:] = False
@@ -330,10 +333,9 @@ def fit_gate(
         return loss(parameters, batch, one).total
 
     def validate(parameters: Mapping[str, Any]) -> float:
-        places = np.flatnonzero(out)
         scores = [
             float(score(parameters, GateSamples(*(f[i : i + 1] for f in stacked))))
-            for i in places
+            for i in np.flatnonzero(out)
         ]
         return float(np.mean(scores))
 
