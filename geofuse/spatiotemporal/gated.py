@@ -58,9 +58,10 @@ def mix_band(
 ) -> Mixed:
     """Mix the experts' predictions of one band; arrays without the axis of bands."""
     inner = {name: a for name, a in weights.items() if not name.startswith("inputs.")}
+    gate = network_of(make, inner)
     mean, std = (lax.stop_gradient(weights[f"inputs.{k}"]) for k in ("mean", "std"))
-    pixels = (jnp.moveaxis(known.known, 0, -1) - mean) / std
-    judged = network_of(make, inner)(pixels)
+    pixels = (known.known - mean[:, None, None]) / std[:, None, None]
+    judged = gate(jnp.moveaxis(pixels, 0, -1))
     predictions = known.predictions[None]
     valid = jnp.isfinite(predictions)
     share = _softmax(jnp.moveaxis(judged.logits, (-2, -1), (0, 1)), valid)
@@ -72,9 +73,9 @@ def mix_band(
         lambda found, other: jnp.where(jnp.isfinite(found), found, other),
         list(known.predictions),
     )
-    off = jnp.where(valid, predictions - first, 0.0)
+    off = jnp.where(valid, predictions - first[None, None], 0.0)
     back = gain * jnp.where(valid, known.residuals[None], 0.0)
-    heads = first + _added(share * (off + back), axis=1)
+    heads = first[None] + _added(share * (off + back), axis=1)
     count = len(heads)
     mixed = _added(heads, axis=0) / count
     return Mixed(

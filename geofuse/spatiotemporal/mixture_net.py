@@ -22,9 +22,11 @@ from functools import partial, reduce
 from operator import add
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import dask.array as da
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 from dask.delayed import Delayed
 from flax import nnx
 from typing_extensions import override
@@ -53,6 +55,7 @@ from geofuse.spatiotemporal.method import (
     FusionMethod,
     FusionPrediction,
     FusionTile,
+    Scale,
     needed_scale,
     scale_of,
     trimmed,
@@ -63,7 +66,7 @@ from geofuse.spatiotemporal.spectral_line import SpectralLine
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.spatiotemporal.temporal import each_base, merge_bases
 from geofuse.spatiotemporal.unmixing import Unmixing
-from geofuse.tiling import gathered, share
+from geofuse.tiling import gathered, map_tiles, share
 from geofuse.training.loop import Training
 from geofuse.training.pretrained import pretrained_weights
 from geofuse.training.weights import Weights
@@ -311,6 +314,43 @@ class MixtureNet(FusionMethod):
             similar=similar,
         )
 
+    def gates(self, inputs: FusionInputs, *, tile: int | None = 512) -> xr.DataArray:
+        """Which expert is trusted where, lazily.
+
+        Args:
+            inputs: Pairs and the coarse image of the prediction date; of several pairs,
+                the first counts.
+            tile: Side of the tiles in fine pixels; see `predict`.
+
+        Returns:
+            Weights (expert, band, y, x), mean over the heads; they sum to 1 where any
+            expert predicts, and are 0 elsewhere.
+        """
+        self.check(inputs)
+        scale = inputs.scale or 1
+        first = FusionInputs(
+            inputs.pairs[:1], inputs.coarse, inputs.scale, inputs.offset, inputs.classes
+        )
+        fine = inputs.pairs[0].fine
+        names = [repr(expert) for expert in self.experts]
+        template = xr.DataArray(
+            da.empty((len(names), *fine.shape), dtype="float32", chunks=-1),
+            dims=("expert", "band", "y", "x"),
+            coords={"expert": names, **{k: fine.coords[k] for k in fine.coords}},
+            attrs={"long_name": "weight of an expert", "grid_mapping": "spatial_ref"},
+        ).assign_coords(time=inputs.date.astype("datetime64[ns]"))
+        return map_tiles(
+            partial(_gates, self, np.asarray(first.lags, np.float32), Scale(scale)),
+            first.rasters(),
+            template.to_dataset(name="gates"),
+            halo=self.trim(scale),
+            tile=tile,
+            step=scale,
+            offset=inputs.offset,
+            shared=self.summarize(first),
+            token=f"gates {self!r} {first.lags} {scale}",
+        ).gates
+
     def evidence(
         self, tile: FusionTile, summary: MixtureSummary
     ) -> tuple[GateInputs, Any]:
@@ -344,6 +384,28 @@ class MixtureNet(FusionMethod):
             ),
         )
         return known, trimmed(similar, MARGIN * scale)
+
+
+def _gates(
+    method: MixtureNet,
+    lags: np.ndarray,
+    scale: Scale,
+    arrays: Mapping[str, Any],
+    summary: MixtureSummary,
+) -> dict[str, Any]:
+    """The door: named windows in, gates of the tile out."""
+    fine, base = (jnp.asarray(arrays[f"{kind}_0"])[None] for kind in ("fine", "coarse"))
+    coarse = jnp.asarray(arrays["coarse"])
+    tile = FusionTile(fine, base, coarse, jnp.asarray(lags), scale)
+    return {"gates": _mix_first(method, tile, summary)}
+
+
+@partial(jax.jit, static_argnums=0)
+def _mix_first(method: MixtureNet, tile: FusionTile, summary: MixtureSummary) -> Any:
+    known, _ = method.evidence(tile, summary)
+    first = jax.tree.map(lambda array: array[0], known)
+    mixed = mix(method.network, jax.tree.map(jnp.asarray, summary.weights), first)
+    return jnp.moveaxis(mixed.gates, 1, 0)
 
 
 def _weighted(weight: Any, values: Any) -> Any:

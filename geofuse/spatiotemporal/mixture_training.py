@@ -12,7 +12,7 @@ Each head weighs the samples by its own draw, as a bootstrap does.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ BATCH_PIXELS = 512
 MOST = 100.0
 
 
+@runtime_checkable
 class Gated(Protocol):
     """A method that mixes experts by a gate."""
 
@@ -151,7 +152,9 @@ def _sampled(
     for number in range(len(lags)):
         for band in range(len(spread)):
             one = GateInputs(*(field[number, band] for field in known))
-            sample = _pixels_of(one, truth[band], spread[band], pixels, generator)
+            sample = _pixels_of(
+                one, truth[band], float(spread[band]), pixels, generator
+            )
             if sample is not None:
                 found.append(sample)
     return found
@@ -253,7 +256,7 @@ def _power(error: Any) -> Any:
     """Mean square over pixels, and the floor."""
     valid = jnp.isfinite(error)
     square = jnp.where(valid, error, 0.0) ** 2
-    count = jnp.maximum(valid.sum(axis=(-2, -1)), 1)
+    count = jnp.maximum(valid.astype(jnp.float32).sum(axis=(-2, -1)), 1.0)
     return square.sum(axis=(-2, -1)) / count + FLOOR**2
 
 
