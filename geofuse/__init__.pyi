@@ -43,6 +43,9 @@ from .spatiotemporal.baselines import Persistence as Persistence
 from .spatiotemporal.baselines import CoarseChange as CoarseChange
 from .spatiotemporal.baselines import LinearInTime as LinearInTime
 from .spatiotemporal.baselines import BandLine as BandLine
+from .training.settings import Training as Training
+from .spatiotemporal.saved import save as save
+from .spatiotemporal.saved import load as load
 from .spatiotemporal.series import predict_series as predict_series
 from .spatiotemporal.series import valid_shares as valid_shares
 from .spatiotemporal.pair_choice import choose_pairs as choose_pairs

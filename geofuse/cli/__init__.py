@@ -23,12 +23,14 @@ from geofuse.cli import (
     register,
     score,
     series,
+    train,
 )
 from geofuse.errors import GeofuseError, UnknownNameError, did_you_mean
 
 COMMANDS = {
     "fuse": fuse,
     "series": series,
+    "train": train,
     "score": score,
     "features": features,
     "despeckle": despeckle,

@@ -20,6 +20,7 @@ from geofuse.cli.masks import (
     mask_of,
 )
 from geofuse.cli.options import (
+    add_set_argument,
     add_tile_arguments,
     check_no_input,
     check_running,
@@ -31,7 +32,9 @@ HELP = "predict the fine image of another date"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("method", metavar="METHOD", help="see geofuse methods")
+    parser.add_argument(
+        "method", metavar="METHOD", help="see geofuse methods; or a model's folder"
+    )
     parser.add_argument(
         "--pair",
         nargs=3,
@@ -117,27 +120,21 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how a method runs: its fields, tiles, threads."""
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="field=value",
-        help="a field of the method; see geofuse methods",
-    )
+    add_set_argument(parser)
     add_tile_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Fuse, and write the product."""
     import geofuse
-    from geofuse.cli.methods import method_from
+    from geofuse.cli.methods import method_or_model
     from geofuse.cli.progress import progress_bar
     from geofuse.errors import ParameterError
     from geofuse.rasters.write import write_cogs
     from geofuse.spatiotemporal.estimate import estimate
 
     check_running(options)
-    method = method_from(options.method, options.set)
+    method = method_or_model(options.method, options.set)
     if options.uncertainty and not method.states_uncertainty:
         raise ParameterError(
             f"expected a method that states its uncertainty, found {options.method}; "
@@ -146,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
     _check_outputs(options)
     inputs = open_inputs(options)
     method.check(inputs)
+    warn_of_training(options.method, inputs)
     outputs = {"reflectance": True, "aleatoric": options.uncertainty}
     outputs |= {"epistemic": options.uncertainty}
     outputs |= dict.fromkeys(("pair", "similar", "filled"), options.quality)
@@ -226,6 +224,15 @@ def open_inputs(options: argparse.Namespace) -> Any:
         pairs, on_fine_grid(coarse, first, options.scale), classes=classes
     )
     return harmonized(inputs) if options.harmonize else inputs
+
+
+def warn_of_training(method: str, inputs: Any) -> None:
+    """Warn where a model was not trained on what it is to predict."""
+    from geofuse.training.checkpoint import read_card
+    from geofuse.training.model_folder import is_model
+
+    if is_model(method):
+        read_card(method).warn_of_scale(inputs.scale)
 
 
 def check_scale(scale: int | None) -> None:

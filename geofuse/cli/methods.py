@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import re
 import types
 import typing
@@ -33,9 +34,9 @@ def run(options: argparse.Namespace) -> int:
         elif method.pairs_needed > 1:
             needs = f" Needs {method.pairs_needed} pairs."
         print(f"{name:<16} {_first_line(method)}{needs}")
+        kinds = _kinds_of_fields(method)
         for field, default in _fields(method).items():
-            kind = typing.get_type_hints(method)[field]
-            print(f"{'':<16}   --set {field}={default}    {_kind(kind)}")
+            print(f"{'':<16}   --set {field}={default}    {_kind(kinds[field])}")
     return 0
 
 
@@ -53,7 +54,7 @@ def method_from(
         UnknownNameError: There is no method or field of that name.
         ParameterError: A value is of the wrong kind or out of range.
     """
-    from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
+    from geofuse.errors import UnknownNameError, did_you_mean
     from geofuse.spatiotemporal import METHODS
 
     methods = METHODS if methods is None else methods
@@ -61,10 +62,51 @@ def method_from(
         raise UnknownNameError(
             f"expected a method, found {name!r}; {did_you_mean(name, methods)}"
         )
-    method = methods[name]
-    known = _fields(method)
-    kinds = typing.get_type_hints(method)
-    values = {}
+    return method_with(methods[name](), settings, name)
+
+
+def method_or_model(
+    name: str, settings: list[str], methods: Mapping[str, type] | None = None
+) -> Any:
+    """The method of that name, or the model in the folder of that name.
+
+    Args:
+        name: Name of a method, or a model folder.
+        settings: `field=value` each.
+        methods: The methods there are, by name; by default those for one date.
+
+    Raises:
+        UnknownNameError: There is no method, model or field of that name.
+        ModelReadError: A model is damaged, or of another version.
+        ParameterError: A value is of the wrong kind or out of range.
+    """
+    from geofuse.spatiotemporal import METHODS
+    from geofuse.spatiotemporal.saved import load
+
+    known = METHODS if methods is None else methods
+    is_folder = os.path.isdir(name) or os.path.basename(name) != name
+    if name in known or not is_folder:
+        return method_from(name, settings, methods)
+    return method_with(load(name), settings, name)
+
+
+def method_with(method: Any, settings: list[str], name: str) -> Any:
+    """A method with some fields set.
+
+    Args:
+        method: The method.
+        settings: `field=value` each; `field.inner=value` for settings within a field.
+        name: What the method is called in messages.
+
+    Raises:
+        UnknownNameError: There is no field of that name.
+        ParameterError: A value is of the wrong kind or out of range.
+    """
+    from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
+
+    kinds = _kinds_of_fields(type(method))
+    values: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
     for setting in settings:
         field, equals, text = setting.partition("=")
         if not equals:
@@ -72,13 +114,20 @@ def method_from(
                 f"expected --set field=value, found {setting!r}; for example --set "
                 "radius=15"
             )
-        if field not in known:
+        if field not in kinds:
             raise UnknownNameError(
                 f"expected a field of {name}, found {field!r}; "
-                f"{did_you_mean(field, known)}"
+                f"{did_you_mean(field, kinds)}"
             )
-        values[field] = _value(text.strip(), kinds[field], field)
-    return method(**values)
+        value = _value(text.strip(), kinds[field], field)
+        outer, dot, rest = field.partition(".")
+        if dot:
+            inner.setdefault(outer, {})[rest] = value
+        else:
+            values[field] = value
+    for outer, changed in inner.items():
+        values[outer] = dataclasses.replace(getattr(method, outer), **changed)
+    return dataclasses.replace(method, **values) if values else method
 
 
 def methods_from(text: str) -> tuple[Any, ...]:
@@ -110,18 +159,17 @@ def _value(text: str, kind: Any, field: str) -> Any:
     """A field's value from text, by the type that the dataclass declares."""
     from geofuse.errors import ParameterError, did_you_mean
 
-    if typing.get_origin(kind) is tuple:
+    kinds = _alternatives(kind)
+    if any(typing.get_origin(one) is tuple for one in kinds):
         return methods_from(text)
-
-    if typing.get_origin(kind) is typing.Literal:
-        words = typing.get_args(kind)
-        if text not in words:
-            raise ParameterError(
-                f"expected {_kind(kind)} for {field}, found {text!r}; "
-                f"{did_you_mean(text, words)}"
-            )
+    words = [word for one in kinds for word in _words(one)]
+    if text in words:
         return text
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if words and len(kinds) == 1:
+        raise ParameterError(
+            f"expected {_kind(kind)} for {field}, found {text!r}; "
+            f"{did_you_mean(text, words)}"
+        )
     if type(None) in kinds and text.lower() in ("none", ""):
         return None
     if bool in kinds and text.lower() in ("true", "false"):
@@ -140,26 +188,70 @@ def _value(text: str, kind: Any, field: str) -> Any:
 
 
 def _kind(kind: Any) -> str:
-    """A type in words."""
+    """A type in words; of what no words can give, nothing is said."""
     if typing.get_origin(kind) is tuple:
         return "methods, with their fields in brackets"
-    if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(typing.get_args(kind))
     words = {
         int: "a whole number",
         float: "a number",
         bool: "true or false",
         str: "text",
+        type(None): "none",
     }
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return " or ".join(words.get(k, "none") for k in kinds)
+    told = []
+    for one in _alternatives(kind):
+        told += _words(one) or ([words[one]] if one in words else [])
+    return " or ".join(told) or "see the documentation"
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; a single one otherwise."""
+    union = isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
+    return typing.get_args(kind) if union else (kind,)
+
+
+def _words(kind: Any) -> list[str]:
+    """The words that a type allows."""
+    literal = typing.get_origin(kind) is typing.Literal
+    return [str(word) for word in typing.get_args(kind)] if literal else []
+
+
+def _kinds_of_fields(method: Any) -> dict[str, Any]:
+    """The types of the fields by name; of settings within a field, `field.inner`."""
+    hints = typing.get_type_hints(method)
+    kinds: dict[str, Any] = {}
+    for field in dataclasses.fields(method):
+        hint = hints[field.name]
+        if _is_settings(hint):
+            inner = _kinds_of_fields(hint)
+            kinds |= {f"{field.name}.{name}": kind for name, kind in inner.items()}
+        else:
+            kinds[field.name] = hint
+    return kinds
+
+
+def _is_settings(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _fields(method: Any) -> dict[str, Any]:
-    return {
-        field.name: _default_in_words(field.default)
-        for field in dataclasses.fields(method)
-    }
+    """The defaults of the fields by name; of settings within a field, `field.inner`."""
+    hints = typing.get_type_hints(method)
+    defaults = {}
+    for field in dataclasses.fields(method):
+        value = _default_of(field)
+        if _is_settings(hints[field.name]):
+            for inner in dataclasses.fields(value):
+                defaults[f"{field.name}.{inner.name}"] = getattr(value, inner.name)
+        else:
+            defaults[field.name] = _default_in_words(value)
+    return defaults
+
+
+def _default_of(field: Any) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def _default_in_words(value: Any) -> Any:

@@ -13,6 +13,17 @@ def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="threads to use")
 
 
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the fields of a method."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="field=value",
+        help="a field of the method; see geofuse methods",
+    )
+
+
 def check_running(options: argparse.Namespace) -> None:
     """Refuse tiles and threads that are none.
 

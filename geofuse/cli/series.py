@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Predict the series, and write what is not there yet."""
     from geofuse.cli.fuse import check_scale
-    from geofuse.cli.methods import method_from
+    from geofuse.cli.methods import method_or_model
     from geofuse.errors import ParameterError
     from geofuse.spatiotemporal import METHODS, SERIES_METHODS
     from geofuse.spatiotemporal.method import FusionMethod
@@ -73,7 +73,8 @@ def run(options: argparse.Namespace) -> int:
 
     check_running(options)
     check_scale(options.scale)
-    method = method_from(options.method, options.set, {**METHODS, **SERIES_METHODS})
+    known = {**METHODS, **SERIES_METHODS}
+    method = method_or_model(options.method, options.set, known)
     if options.uncertainty and not method.states_uncertainty:
         raise ParameterError(
             f"expected a method that states its uncertainty, found {options.method}; "

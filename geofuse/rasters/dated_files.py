@@ -9,7 +9,7 @@ import csv
 import datetime
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,7 +106,7 @@ def files_of_table(path: str | os.PathLike[str]) -> SeriesFiles:
         DateMismatchError: A date is not ISO, and none is in a name.
     """
     found: dict[str, list[DatedFile]] = {"fine": [], "coarse": []}
-    for number, row in _rows(path):
+    for number, row in rows_of_table(path, ("kind", "path")):
         kind = row["kind"].strip().lower()
         if kind not in found:
             raise UnknownNameError(
@@ -120,23 +120,36 @@ def files_of_table(path: str | os.PathLike[str]) -> SeriesFiles:
     return SeriesFiles(tuple(found["fine"]), tuple(found["coarse"]))
 
 
-def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a table by their line numbers."""
+def rows_of_table(
+    path: str | os.PathLike[str], needed: Sequence[str]
+) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a table (CSV) by their line numbers; empty ones are left out.
+
+    Args:
+        path: The table; its first line names the columns.
+        needed: Columns that it must have.
+
+    Raises:
+        RasterReadError: The table cannot be read, or lacks a column.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True, restval="")
             names = [name.strip().lower() for name in reader.fieldnames or ()]
-            if not {"kind", "path"} <= set(names):
+            if not set(needed) <= set(names):
+                wanted = (
+                    "kind, path and date" if "kind" in needed else ", ".join(needed)
+                )
                 raise RasterReadError(
-                    f"expected the columns kind, path and date in {path}, found "
+                    f"expected the columns {wanted} in {path}, found "
                     f"{', '.join(names) or 'none'}; the first line names them"
                 )
             reader.fieldnames = names
-            for row in reader:
-                if any(
-                    value.strip() for value in row.values() if isinstance(value, str)
-                ):
-                    yield reader.line_num, row
+            return [
+                (reader.line_num, row)
+                for row in reader
+                if any(text.strip() for text in row.values() if isinstance(text, str))
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RasterReadError(
             f"expected a table (CSV) at {path}, found that it cannot be read ({error}); "

@@ -17,6 +17,7 @@ import xarray as xr
 
 from geofuse.errors import ParameterError
 from geofuse.pairs import FusionCase, FusionInputs, Pair
+from geofuse.training.watching import watched
 
 #: Share of the dates, or of the scene, that is held out.
 _SHARE = 0.2
@@ -30,20 +31,19 @@ class HeldOut(NamedTuple):
 
     Attributes:
         learning: Cases to learn from; never empty.
-        validation: Cases that share no pixel of any date with them.
-        dates: Whether they are of other dates; of other places otherwise.
+        validation: Cases of other dates, or of other places.
     """
 
     learning: list[FusionCase]
     validation: list[FusionCase]
-    dates: bool
 
 
 def held_out(cases: Sequence[FusionCase]) -> HeldOut:
     """Set the last dates aside, or a strip of each scene where there is one date.
 
     Cases of the dates set aside are left out of the learning altogether, also where such a
-    date is only a base date.
+    date is only a base date. Where `watching` tells of cases that are held out already, it
+    is those.
 
     Args:
         cases: One case or more.
@@ -55,15 +55,18 @@ def held_out(cases: Sequence[FusionCase]) -> HeldOut:
         raise ParameterError(
             "expected at least one case, found none; give a list of them"
         )
+    given = list(watched().validation)
+    if given:
+        return HeldOut(list(cases), given)
     dates = sorted({case.inputs.date for case in cases})
     for count in range(max(round(_SHARE * len(dates)), 1), 0, -1):
         last = set(dates[-count:])
         learning = [case for case in cases if not last & _dates_of(case)]
         validation = [case for case in cases if case.inputs.date in last]
         if learning and len(dates) > 1:
-            return HeldOut(learning, validation, True)
+            return HeldOut(learning, validation)
     strips = [_strips(case) for case in cases]
-    return HeldOut([a for a, _ in strips], [b for _, b in strips], False)
+    return HeldOut([a for a, _ in strips], [b for _, b in strips])
 
 
 def part_of(case: FusionCase, y: slice, x: slice) -> FusionCase:

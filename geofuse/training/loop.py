@@ -86,7 +86,8 @@ def train(
         validate: `validate(parameters)` scores the moving average; lower is better. It is
             asked before the first step, too: what is returned is never worse there than
             what training started from. None takes the last moving average.
-        checkpoint: File to continue from if it is there, and to keep the state in.
+        checkpoint: File to continue from if it is there, and to keep the state in. By
+            default where `watching` tells.
         progress: Whether to show loss and time left on stderr, if that is a terminal. By
             default only where `watching` asks for it, as the command line does.
 
@@ -96,6 +97,7 @@ def train(
     """
     watch = watched()
     progress = watch.progress if progress is None else progress
+    checkpoint = checkpoint or watch.checkpoint
     with (
         full_or_fast(training),
         ThreadPoolExecutor(1) as pool,

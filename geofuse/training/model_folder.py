@@ -43,6 +43,24 @@ def is_model(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / FIELDS).is_file()
 
 
+def check_place(folder: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder where a model may be written.
+
+    Raises:
+        WriteError: Something else than a model is there.
+    """
+    target = Path(os.path.abspath(folder))
+    if target.is_file() or (
+        target.exists() and not is_model(target) and any(target.iterdir())
+    ):
+        there = "a file" if target.is_file() else "a folder of other files"
+        raise WriteError(
+            f"expected a new folder or an older model at {folder}, found {there}; "
+            "choose another name"
+        )
+    return target
+
+
 def write_model(
     folder: str | os.PathLike[str],
     document: Mapping[str, Any],
@@ -60,14 +78,7 @@ def write_model(
     Raises:
         WriteError: It cannot be written, or something else is there.
     """
-    target = Path(os.path.abspath(folder))
-    if target.exists() and not is_model(target):
-        there = "a file" if target.is_file() else "a folder of other files"
-        if target.is_file() or any(target.iterdir()):
-            raise WriteError(
-                f"expected a new folder or an older model at {folder}, found {there}; "
-                "choose another name"
-            )
+    target = check_place(folder)
     weights = bytes_of({n: np.array(array, order="C") for n, array in arrays.items()})
     digest = hashlib.sha256(weights).hexdigest()
     text = json.dumps(

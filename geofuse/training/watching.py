@@ -1,4 +1,4 @@
-"""Look on while a method is fitted: a progress bar, and how its trainings went.
+"""Look on while a method is fitted: a progress bar, checkpoints, how its trainings went.
 
 `fit(cases, seed=…)` has one meaning for all methods, and no argument for what only someone
 at a terminal wants. So that is asked for around it:
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,20 +28,42 @@ class Watch:
 
     Attributes:
         progress: Whether to show a bar.
+        folder: Where trainings keep their state, each in a file of its own, by order.
+        validation: Cases held out to stop by, of which nothing is to be learned.
         histories: The `History` of every training, in order.
     """
 
     progress: bool = False
+    folder: Path | None = None
+    validation: Sequence[Any] = ()
     histories: list[Any] = field(default_factory=list)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of the training that comes next."""
+        if self.folder is None:
+            return None
+        return self.folder / f"training_{len(self.histories)}.safetensors"
 
 
 _WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 @contextmanager
-def watching(*, progress: bool = False) -> Iterator[Watch]:
-    """Within it, trainings show a bar if asked to, and leave their histories."""
-    watch = Watch(progress)
+def watching(
+    *,
+    progress: bool = False,
+    folder: Path | None = None,
+    validation: Sequence[Any] = (),
+) -> Iterator[Watch]:
+    """Within it, trainings do what is asked for, and leave their histories.
+
+    Args:
+        progress: Whether to show a bar.
+        folder: Where they keep their state, to go on from it when the same is done again.
+        validation: Cases held out; `held_out` gives them to the method that is fitted.
+    """
+    watch = Watch(progress, folder, validation)
     token = _WATCH.set(watch)
     try:
         yield watch

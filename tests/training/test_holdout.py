@@ -7,6 +7,7 @@ from geofuse.errors import ParameterError
 from geofuse.pairs import FusionCase, FusionInputs, Pair
 from geofuse.synthetic import simulate_case
 from geofuse.training.holdout import held_out, part_of
+from geofuse.training.watching import watching
 
 
 def dated(base, day, seed=0):
@@ -30,7 +31,6 @@ def dated(base, day, seed=0):
 def test_the_last_date_is_held_out():
     cases = [dated(1, 5), dated(5, 9), dated(9, 13)]
     found = held_out(cases)
-    assert found.dates
     assert found.validation == [cases[2]]
     assert found.learning == cases[:2]
 
@@ -52,7 +52,6 @@ def test_of_one_date_a_strip_is_held_out():
     case = part_of(case, slice(0, 50), slice(3, None))
     assert case.inputs.offset == (0, 1)
     found = held_out([case])
-    assert not found.dates
     (near,), (far,) = found.learning, found.validation
     assert near.reference.shape[1:] == (50, 45)
     assert far.reference.shape[1:] == (50, 14)
@@ -65,7 +64,6 @@ def test_of_one_date_a_strip_is_held_out():
 
 def test_two_dates_that_hang_together_are_cut_into_strips():
     found = held_out([dated(1, 5), dated(5, 1)])
-    assert not found.dates
     assert len(found.learning) == len(found.validation) == 2
 
 
@@ -74,3 +72,10 @@ def test_what_cannot_be_held_out_is_an_error():
         held_out([])
     with pytest.raises(ParameterError, match="6 coarse pixels"):
         held_out([simulate_case(32, scale=8)])
+
+
+def test_what_is_held_out_already_is_taken():
+    cases = [dated(1, 5), dated(5, 9), dated(9, 13)]
+    with watching(validation=cases[:1]):
+        found = held_out(cases[1:])
+    assert (found.learning, found.validation) == (cases[1:], cases[:1])

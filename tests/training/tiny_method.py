@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from dask.delayed import Delayed
@@ -27,7 +28,13 @@ from geofuse.training.pretrained import pretrained_weights
 from geofuse.training.weights import Weights
 
 SHORT = Training(
-    steps=40, batch=4, patch=16, learning_rate=0.05, warmup=0, validate_every=10
+    steps=40,
+    batch=4,
+    patch=16,
+    learning_rate=0.05,
+    warmup=0,
+    average=0.8,
+    validate_every=10,
 )
 
 
@@ -62,7 +69,7 @@ class TinyLine(FusionMethod):
             augmentation=Augmentation(shift=0, gain=0, offset=0),
         )
         fixed = Patches(validation, batch=8, patch=16, seed=seed).draw(0)
-        start = {"kernel": np.array([1, 0, 0], np.float32), "bias": np.zeros((), "f4")}
+        start = {"kernel": np.zeros(3, np.float32), "bias": np.zeros((), "f4")}
         if isinstance(self.weights, Weights):
             start = dict(self.weights.arrays)
 
@@ -70,13 +77,14 @@ class TinyLine(FusionMethod):
             images = batch["fine"][:, 0], batch["coarse_base"][:, 0], batch["coarse"]
             return charbonnier(_line(parameters, *images), batch["reference"])
 
+        score = jax.jit(loss)
         trained = train(
             loss,
             start,
             patches.draw,
             self.training,
             seed=seed,
-            validate=lambda parameters: loss(parameters, fixed, None),
+            validate=lambda parameters: score(parameters, fixed, None),
         )
         return dataclasses.replace(self, weights=Weights(trained.parameters))
 
@@ -106,4 +114,7 @@ class TinyLine(FusionMethod):
 
 def _line(parameters, fine, base, coarse):
     a, b, c = parameters["kernel"]
-    return a * fine + b * base + c * coarse + parameters["bias"]
+    valid = jnp.isfinite(fine) & jnp.isfinite(base) & jnp.isfinite(coarse)
+    fine, base, coarse = (jnp.where(valid, i, 0.0) for i in (fine, base, coarse))
+    line = a * fine + b * base + c * coarse + parameters["bias"]
+    return jnp.where(valid, line, jnp.nan)
