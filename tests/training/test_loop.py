@@ -1,6 +1,9 @@
 """The training loop, on a line with a known answer."""
 
+import dataclasses
+import io
 import math
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geofuse.errors import TrainingError
+from geofuse.errors import ParameterError, TrainingError
 from geofuse.training import loop
 from geofuse.training.loop import Training, train
+from geofuse.training.watching import watching
 
 TRUTH = np.array([[2.0], [-1.0]], np.float32)
 START = {"kernel": np.zeros((2, 1), np.float32), "bias": np.zeros(1, np.float32)}
@@ -167,8 +171,6 @@ def test_two_devices_give_what_one_gives():
         print(*trained.parameters["kernel"].ravel())
     """)
     flag = "--xla_force_host_platform_device_count=2"
-    import os
-
     environment = {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -180,3 +182,181 @@ def test_two_devices_give_what_one_gives():
     kernel = np.array(found.stdout.split(), np.float32)
     alone = train(loss, START, draw, SHORT).parameters["kernel"].ravel()
     np.testing.assert_allclose(kernel, alone, rtol=1e-4)
+
+
+def test_memory_too_small_for_one_patch_is_told(monkeypatch):
+    def never(*arguments):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(loop.Updater, "step", never)
+    with pytest.raises(TrainingError, match="memory for one patch of 64 pixels"):
+        train(loss, START, draw, SHORT)
+
+
+def test_other_errors_of_a_device_are_not_hidden(monkeypatch):
+    def broken(*arguments):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(loop.Updater, "step", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        train(loss, START, draw, SHORT)
+
+
+def test_a_batch_in_parts_is_still_one_on_resuming(tmp_path, monkeypatch):
+    step = loop.Updater.step
+    seen = []
+
+    def small(self, state, batch, number, parts):
+        seen.append(parts)
+        if parts < 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return step(self, state, batch, number, parts)
+
+    monkeypatch.setattr(loop.Updater, "step", small)
+    whole = train(loss, START, draw, SHORT)
+
+    def failing(step):
+        if step == 45:
+            raise KeyboardInterrupt
+        return draw(step)
+
+    file = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(loss, START, failing, SHORT, checkpoint=file)
+    seen.clear()
+    assert_equal(train(loss, START, draw, SHORT, checkpoint=file), whole)
+    assert set(seen) == {2}
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    file = tmp_path / "state.safetensors"
+    train(loss, START, draw, SHORT, checkpoint=file)
+    others = [
+        {"training": dataclasses.replace(SHORT, steps=61)},
+        {"seed": 1},
+        {"parameters": {**START, "bias": np.zeros(2, np.float32)}},
+    ]
+    for other in others:
+        options = {"training": SHORT, "parameters": START, "seed": 0, **other}
+        with pytest.raises(TrainingError, match="a checkpoint of this training"):
+            train(loss, draw=draw, checkpoint=file, **options)
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-1], whole[100:], b"x" * 100):
+        file.write_bytes(damaged)
+        with pytest.raises(TrainingError, match="expected a checkpoint"):
+            train(loss, START, draw, SHORT, checkpoint=file)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "state.safetensors"
+    train(loss, START, draw, SHORT, checkpoint=file)
+    older = file.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("geofuse.training.resume.os.fsync", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        train(loss, START, draw, SHORT, seed=0, checkpoint=tmp_path / "b.safetensors")
+    assert os.listdir(tmp_path) == [file.name]
+    assert file.read_bytes() == older
+
+
+def test_a_mistake_in_drawing_comes_up_as_it_is():
+    def wrong(step):
+        if step == 3:
+            raise ParameterError("expected a batch")
+        return draw(step)
+
+    with pytest.raises(ParameterError, match="expected a batch"):
+        train(loss, START, wrong, SHORT)
+
+
+def test_the_average_is_the_mean_of_late_parameters():
+    plain = dataclasses.replace(SHORT, average=0.0)
+    seen = []
+
+    def watched(parameters):
+        seen.append(np.asarray(parameters["kernel"]))
+        return -len(seen)  # each is better than the one before
+
+    every = dataclasses.replace(plain, validate_every=1)
+    last = train(loss, START, draw, every, validate=watched).parameters["kernel"]
+    np.testing.assert_array_equal(last, seen[-1])
+    expected = seen[0]
+    for step, kernel in enumerate(seen[1:]):
+        decay = min(SHORT.average, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * kernel
+    found = train(loss, START, draw, SHORT).parameters["kernel"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_one_step_is_adamw_with_a_clipped_gradient():
+    training = Training(
+        steps=1,
+        batch=8,
+        learning_rate=0.1,
+        warmup=0,
+        schedule="constant",
+        weight_decay=0.5,
+        average=0.0,
+        clip=1e-3,
+    )
+    start = {"kernel": np.ones((2, 1), np.float32), "bias": np.ones(1, np.float32)}
+    trained = train(loss, start, draw, training).parameters
+    gradient = jax.grad(loss)(start, draw(0), None)
+    norm = math.sqrt(sum(float((g**2).sum()) for g in gradient.values()))
+    for name, decay in (("kernel", 0.5), ("bias", 0.0)):
+        clipped = np.asarray(gradient[name]) * 1e-3 / norm
+        # After one step the mean of Adam is the gradient, that of squares its square.
+        change = clipped / (np.abs(clipped) + 1e-8) + decay * start[name]
+        np.testing.assert_allclose(trained[name], start[name] - 0.1 * change, rtol=1e-4)
+
+
+def test_the_rate_warms_up_and_goes_down():
+    rates = Training(steps=100, learning_rate=1.0, warmup=10).rates()
+    found = [float(rates(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(found, [1 / 11, 6 / 11, 1.0, 0.5, 0.0], atol=1e-6)
+    rates = Training(learning_rate=1.0, warmup=10, schedule="constant").rates()
+    assert [float(rates(step)) for step in (10, 10_000)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": -1},
+        {"batch": 0},
+        {"patch": 0},
+        {"learning_rate": 0.0},
+        {"clip": math.nan},
+        {"weight_decay": -1.0},
+        {"average": 1.0},
+        {"patience": True},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ParameterError, match=name):
+        Training(**wrong)
+
+
+def test_nobody_sees_a_bar_who_did_not_ask(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    train(loss, START, draw, SHORT)
+    assert terminal.getvalue() == ""
+    with watching(progress=True) as watch:
+        train(loss, START, draw, SHORT, validate=validate)
+        train(loss, START, draw, SHORT)
+    assert "60/60" in terminal.getvalue()
+    assert "validation" in terminal.getvalue()
+    assert [len(history.losses) for history in watch.histories] == [60, 60]
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    train(loss, START, draw, SHORT, progress=True)
+    assert sys.stderr.getvalue() == ""
