@@ -26,6 +26,9 @@ from geofuse.spatiotemporal.starfm import STARFM
 
 TILES = (64, 150, 512, None)
 
+#: Outputs that are NaN where a method states no uncertainty.
+UNCERTAIN = ("aleatoric", "epistemic", "lower", "upper")
+
 
 def methods() -> dict[str, FusionMethod]:
     """Every method with its defaults, and what else a field can make of it."""
@@ -64,7 +67,7 @@ def check(named: NamedCase) -> Iterator[dict[str, object]]:
             for tile in TILES
         ]
         for output in OUTPUTS:
-            if output in ("aleatoric", "epistemic") and not method.states_uncertainty:
+            if output in UNCERTAIN and not method.states_uncertainty:
                 continue
             worst = max(difference(products[-1], p)[output] for p in products[:-1])
             yield {

@@ -66,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the standard deviation of each band",
     )
     parser.add_argument(
+        "--bounds",
+        type=float,
+        metavar="LEVEL",
+        help="write into that file lower and upper bounds too, of an interval that is to "
+        "hold LEVEL of the truth, such as 0.9",
+    )
+    parser.add_argument(
         "--quality",
         metavar="FILE",
         help="also write which pair, how many similar pixels, filled or not",
@@ -132,6 +139,7 @@ def run(options: argparse.Namespace) -> int:
     from geofuse.errors import ParameterError
     from geofuse.rasters.write import write_cogs
     from geofuse.spatiotemporal.estimate import estimate
+    from geofuse.uncertainty.intervals import check_level
 
     check_running(options)
     method = method_or_model(options.method, options.set)
@@ -140,15 +148,24 @@ def run(options: argparse.Namespace) -> int:
             f"expected a method that states its uncertainty, found {options.method}; "
             "leave out --uncertainty, or choose another method"
         )
+    if options.bounds is not None:
+        check_level(options.bounds)
+        if not options.uncertainty:
+            raise ParameterError(
+                f"expected --uncertainty FILE with --bounds {options.bounds:g}, found no "
+                "such file; the bounds are bands of it"
+            )
     _check_outputs(options)
     inputs = open_inputs(options)
     method.check(inputs)
     warn_of_training(options.method, inputs)
     outputs = {"reflectance": True, "aleatoric": options.uncertainty}
     outputs |= {"epistemic": options.uncertainty}
+    outputs |= dict.fromkeys(("lower", "upper"), options.bounds is not None)
     outputs |= dict.fromkeys(("pair", "similar", "filled"), options.quality)
     wanted = [name for name, asked in outputs.items() if asked]
-    product = method.predict(inputs, tile=options.tile, outputs=wanted)
+    level = {} if options.bounds is None else {"level": options.bounds}
+    product = method.predict(inputs, tile=options.tile, outputs=wanted, **level)
     if sys.stderr.isatty():
         print(estimate(method, inputs, product, options.workers), file=sys.stderr)
     tags = {
@@ -285,6 +302,9 @@ def products(
         names = [f"{band}_std" for band in product["band"].values]
         total.attrs = {"long_name": "standard deviation, aleatoric and epistemic"}
         images[uncertainty] = total.assign_coords(band=names)
+        bounds = [product[name] for name in ("lower", "upper") if name in product]
+        if bounds:
+            images[uncertainty] = _with_bounds(images[uncertainty], bounds)
     if quality:
         names = ["pair", "similar", "filled"]
         layers = [product[name] for name in names]
@@ -298,6 +318,27 @@ def products(
             "a pair was invalid and others stood in"
         }
     return images
+
+
+def _with_bounds(total: Any, bounds: list[Any]) -> Any:
+    """The standard deviations, and bounds of each band, as one image."""
+    import xarray as xr
+
+    from geofuse.uncertainty.intervals import in_percent
+
+    named = [
+        bound.assign_coords(
+            band=[f"{band}_{bound.name}" for band in bound["band"].values]
+        )
+        for bound in bounds
+    ]
+    image = xr.concat([total, *named], dim="band", coords="minimal", compat="override")
+    level = in_percent(bounds[0].attrs["level"])
+    image.attrs = {
+        "long_name": f"std: standard deviation, aleatoric and epistemic; lower, upper: "
+        f"bounds of an interval that is to hold {level} % of the truth"
+    }
+    return image
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

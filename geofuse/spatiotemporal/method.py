@@ -34,6 +34,7 @@ from geofuse.errors import (
 )
 from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.tiling import map_tiles, share
+from geofuse.uncertainty.intervals import check_level, gaussian_factor
 
 
 @jax.tree_util.register_static
@@ -83,11 +84,17 @@ class FusionPrediction(NamedTuple):
     similar: Int[Array, "y x"]
 
 
+#: Outputs that are made of others: the bounds of an interval.
+_BOUNDS = ("lower", "upper")
+_OF_BOUNDS = ("reflectance", "aleatoric", "epistemic")
+
 #: What `predict` can give: name -> (has bands, type, meaning).
 OUTPUTS: dict[str, tuple[bool, str, str]] = {
     "reflectance": (True, "float32", "predicted fine image"),
     "aleatoric": (True, "float32", "variance from the noise of the data"),
     "epistemic": (True, "float32", "variance from the ignorance of the method"),
+    "lower": (True, "float32", "lower bound of the fine image"),
+    "upper": (True, "float32", "upper bound of the fine image"),
     "pair": (False, "uint16", "number of the pair with the most weight, 0 for none"),
     "similar": (False, "uint16", "number of similar pixels, least over the bands"),
     "filled": (False, "uint16", "1 where a pair was invalid and others stood in"),
@@ -136,6 +143,13 @@ class FusionMethod(abc.ABC):
         the tile the prediction is on each side.
         """
 
+    def interval_factor(self, level: float) -> float:
+        """How many standard deviations an interval of that level reaches on each side.
+
+        That of a Gaussian. A method whose intervals were calibrated otherwise says so here.
+        """
+        return gaussian_factor(level)
+
     def trim(self, scale: int | None) -> int:
         """Halo of a tile in fine pixels, in whole coarse pixels where those matter."""
         if self.coarse_halo is None:
@@ -164,6 +178,7 @@ class FusionMethod(abc.ABC):
         *,
         tile: int | None = 512,
         outputs: Sequence[str] = ("reflectance", "aleatoric", "epistemic"),
+        level: float = 0.9,
     ) -> xr.Dataset:
         """Predict the fine image of the prediction date, lazily.
 
@@ -173,17 +188,21 @@ class FusionMethod(abc.ABC):
                 image. The result does not depend on it.
             outputs: Which variables to give; see Returns. What is not named is not
                 computed.
+            level: Share of the truth that is to lie between `lower` and `upper`, between 0
+                and 1; it changes nothing else.
 
         Returns:
             A lazy dataset on the grid of the fine images, with the prediction date as
-            `time`: `reflectance`, `aleatoric`, `epistemic` (band, y, x), float32, and
-            `pair`, `similar`, `filled` (y, x), uint16. NaN (or 0) where no pair is valid
-            at the pixel itself or the coarse image of the prediction date is invalid.
+            `time`: `reflectance`, `aleatoric`, `epistemic`, `lower`, `upper` (band, y, x),
+            float32, and `pair`, `similar`, `filled` (y, x), uint16. NaN (or 0) where no
+            pair is valid at the pixel itself or the coarse image of the prediction date is
+            invalid. The bounds are so many standard deviations from `reflectance`, of the
+            aleatoric and the epistemic variance together; NaN where no variance is stated.
 
         Raises:
             TooFewPairsError: The method needs more pairs.
             MissingScaleError: It needs the scale, and the inputs do not tell it.
-            ParameterError: `tile` is not positive.
+            ParameterError: `tile` is not positive, or `level` is not between 0 and 1.
             UnknownNameError: An output of that name does not exist.
         """
         self.check(inputs)
@@ -198,6 +217,9 @@ class FusionMethod(abc.ABC):
             raise ParameterError(
                 f"expected at least one output, found none; known: {', '.join(OUTPUTS)}"
             )
+        check_level(level)
+        bounded = any(name in _BOUNDS for name in wanted)
+        factor = self.interval_factor(level) if bounded else None
         on_coarse_grid = self.coarse_halo is not None
         scale = Scale(inputs.scale) if on_coarse_grid and inputs.scale else None
         run = partial(
@@ -207,20 +229,24 @@ class FusionMethod(abc.ABC):
             np.asarray(inputs.lags, np.float32),
             scale,
             wanted,
+            factor,
         )
         return map_tiles(
             run,
             inputs.rasters(),
-            self._template(inputs, wanted),
+            self._template(inputs, wanted, level),
             halo=self.trim(inputs.scale),
             tile=tile,
             step=inputs.scale or 1 if on_coarse_grid else 1,
             offset=inputs.offset if on_coarse_grid else (0, 0),
             shared=self.summarize(inputs),
-            token=f"{self!r} {inputs.lags} {scale} {wanted}",
+            token=f"{self!r} {inputs.lags} {scale} {wanted}"
+            + (f" {factor}" if bounded else ""),
         )
 
-    def _template(self, inputs: FusionInputs, outputs: tuple[str, ...]) -> xr.Dataset:
+    def _template(
+        self, inputs: FusionInputs, outputs: tuple[str, ...], level: float
+    ) -> xr.Dataset:
         fine = inputs.pairs[0].fine
         coords = {name: fine.coords[name] for name in ("band", "y", "x")}
         if "spatial_ref" in fine.coords:
@@ -237,6 +263,8 @@ class FusionMethod(abc.ABC):
                 coords={k: v for k, v in coords.items() if has_bands or k != "band"},
                 attrs={"long_name": meaning, "grid_mapping": "spatial_ref"},
             )
+            if name in _BOUNDS:
+                variables[name].attrs["level"] = level
         attributes = {
             "method": repr(self),
             "base_dates": ", ".join(str(pair.date) for pair in inputs.pairs),
@@ -310,6 +338,7 @@ def _run(
     lags: np.ndarray,
     scale: Scale | None,
     outputs: tuple[str, ...],
+    factor: float | None,
     arrays: dict[str, np.ndarray],
     summary: Any,
 ) -> dict[str, Any]:
@@ -328,7 +357,20 @@ def _run(
         scale,
         None if given is None else jnp.asarray(given),
     )
-    return dict(_predict(method, outputs, tile, summary))
+    if factor is None:
+        return dict(_predict(method, outputs, tile, summary))
+    needed = tuple(
+        name
+        for name in OUTPUTS
+        if name in _OF_BOUNDS or (name in outputs and name not in _BOUNDS)
+    )
+    found = _predict(method, needed, tile, summary)
+    image, aleatoric, epistemic = (np.asarray(found[name]) for name in _OF_BOUNDS)
+    # Not compiled: compilers round a product and the sum it goes into once or twice, as
+    # suits the width of the tile.
+    reach = np.float32(factor) * np.sqrt(aleatoric + epistemic)
+    found |= {"lower": image - reach, "upper": image + reach}
+    return {name: found[name] for name in outputs}
 
 
 @partial(jax.jit, static_argnums=(0, 1))

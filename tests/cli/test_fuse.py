@@ -201,6 +201,39 @@ def test_uncertainty_is_a_standard_deviation_a_band(scene, tmp_path, geofuse_com
     assert np.isfinite(values).any()
 
 
+def test_bounds_are_bands_beside_the_standard_deviation(
+    scene, tmp_path, geofuse_command
+):
+    out, spread = tmp_path / "fused.tif", tmp_path / "std.tif"
+    words = scene.command("starfm", out, "--uncertainty", spread, "--set", "radius=2")
+    assert geofuse_command(*words, "--bounds", "0.9")[0] == 0
+    with rasterio.open(spread) as dataset:
+        assert dataset.descriptions == (
+            *("red_std", "nir_std", "red_lower", "nir_lower"),
+            *("red_upper", "nir_upper"),
+        )
+        assert "90 % of the truth" in dataset.tags()["long_name"]
+        std, lower, upper = np.split(dataset.read(), 3)
+    image, reach = read(out), 1.6448536 * std
+    # float32: a root, a product and a sum, of numbers below 1
+    np.testing.assert_allclose(lower, image - reach, atol=1e-6)
+    np.testing.assert_allclose(upper, image + reach, atol=1e-6)
+    # The same numbers, whether bounds are asked for or not.
+    again = tmp_path / "again.tif"
+    assert geofuse_command(*words, "-o", again)[0] == 0
+    np.testing.assert_array_equal(read(again), image)
+    np.testing.assert_array_equal(read(spread), std)
+
+
+def test_bounds_need_a_file_and_a_level(scene, tmp_path, geofuse_command):
+    words = scene.command("starfm", tmp_path / "a.tif", "--bounds")
+    code, _, err = geofuse_command(*words, "0.9")
+    assert (code, "--uncertainty FILE" in err) == (2, True)
+    code, _, err = geofuse_command(*words, "90", "--uncertainty", tmp_path / "b.tif")
+    assert (code, "write 0.9 for" in err) == (2, True)
+    assert names(tmp_path) == []
+
+
 def test_uncertainty_of_a_method_that_states_none_is_refused(
     scene, tmp_path, geofuse_command
 ):

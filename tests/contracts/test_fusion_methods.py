@@ -317,6 +317,48 @@ def test_variances_are_stated_or_nan(method):
 
 
 @all_methods
+def test_bounds_are_so_many_standard_deviations_off_and_change_no_other_bit(method):
+    inputs = inputs_of(48)
+    plain = method.predict(inputs).compute()
+    every = everything(method, inputs, level=0.8).compute()
+    for name, variable in plain.items():
+        np.testing.assert_array_equal(every[name].values, variable.values)
+    reach = method.interval_factor(0.8) * np.sqrt(every.aleatoric + every.epistemic)
+    # float32: a root, a product and a sum, of numbers below 2
+    for bound, expected in (
+        (every.lower, every.reflectance - reach),
+        (every.upper, every.reflectance + reach),
+    ):
+        assert bound.attrs["level"] == 0.8
+        np.testing.assert_allclose(bound, expected, atol=1e-6)
+    np.testing.assert_array_equal(np.isnan(every.lower), np.isnan(every.aleatoric))
+    alone = method.predict(inputs, outputs=("upper",), level=0.8)
+    assert list(alone) == ["upper"]
+    np.testing.assert_array_equal(alone.upper.values, every.upper.values)
+
+
+def test_a_higher_level_has_wider_bounds_and_an_impossible_one_is_refused():
+    inputs = inputs_of(32)
+    method = STARFM(radius=2)
+    bounds = ("lower", "upper")
+    narrow, wide = (
+        method.predict(inputs, outputs=bounds, level=level).compute()
+        for level in (0.5, 0.95)
+    )
+    known = np.isfinite(narrow.lower.values)
+    assert known.any()
+    assert (wide.upper.values >= narrow.upper.values)[known].all()
+    assert (wide.lower.values <= narrow.lower.values)[known].all()
+    # The two are told apart in one graph as well.
+    both = dask.compute(
+        *(method.predict(inputs, outputs=bounds, level=v).lower for v in (0.5, 0.95))
+    )
+    assert not np.array_equal(both[0].values, both[1].values, equal_nan=True)
+    with pytest.raises(ParameterError, match=r"found 95; write 0\.95"):
+        method.predict(inputs, outputs=bounds, level=95)
+
+
+@all_methods
 def test_unknown_outputs_and_impossible_tiles_are_refused(method):
     inputs = inputs_of(32)
     with pytest.raises(UnknownNameError, match="did you mean 'reflectance'"):
