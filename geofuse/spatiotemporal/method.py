@@ -157,6 +157,14 @@ class FusionMethod(abc.ABC):
         scale = needed_scale(scale, str(self))
         return (math.ceil(self.halo / scale) + self.coarse_halo) * scale
 
+    def step(self, scale: int | None) -> int:
+        """Tiles start at multiples of so many fine pixels from the coarse grid's corner.
+
+        Whole coarse pixels where those matter; a network that strides over the image says
+        here how far, so that its strides fall on the same pixels in every tile.
+        """
+        return 1 if self.coarse_halo is None else scale or 1
+
     def check(self, inputs: FusionInputs) -> None:
         """Refuse inputs that the method cannot work with.
 
@@ -237,7 +245,7 @@ class FusionMethod(abc.ABC):
             self._template(inputs, wanted, level),
             halo=self.trim(inputs.scale),
             tile=tile,
-            step=inputs.scale or 1 if on_coarse_grid else 1,
+            step=self.step(inputs.scale),
             offset=inputs.offset if on_coarse_grid else (0, 0),
             shared=self.summarize(inputs),
             token=f"{self!r} {inputs.lags} {scale} {wanted}"
