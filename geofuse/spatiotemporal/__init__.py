@@ -8,10 +8,14 @@ from geofuse.spatiotemporal.baselines import (
     Persistence,
 )
 from geofuse.spatiotemporal.combine import PrecisionFusion
+from geofuse.spatiotemporal.edcstfn import EDCSTFN
 from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
+from geofuse.spatiotemporal.fusion_unet import FusionUNet
+from geofuse.spatiotemporal.ganstfm import GANSTFM
 from geofuse.spatiotemporal.kalman import Kalman
+from geofuse.spatiotemporal.local_attention_net import LocalAttentionNet
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.series_method import SeriesMethod
@@ -37,6 +41,14 @@ METHODS: dict[str, type[FusionMethod]] = {
     "linear-in-time": LinearInTime,
     "band-line": BandLine,
     "spectral-line": SpectralLine,
+}
+
+#: Methods that predict nothing until they are fitted: networks of others, in the same frame.
+LEARNED: dict[str, type[FusionMethod]] = {
+    "edcstfn": EDCSTFN,
+    "gan-stfm": GANSTFM,
+    "fusion-unet": FusionUNet,
+    "local-attention-net": LocalAttentionNet,
 }
 
 #: Every method over a whole series by its name on the command line.
