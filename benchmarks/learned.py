@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from geofuse.uncertainty.intervals import gaussian_factor
 
 from benchmarks.cases import NamedCase, real_cases, simulated_cases
 from benchmarks.fusion import LINES, compare, rmse_of
@@ -25,6 +24,7 @@ from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.training.weights import Weights
+from geofuse.uncertainty.intervals import gaussian_factor
 
 #: The learned methods by their names.
 LEARNED = ("mixture-net", "kernel-net")

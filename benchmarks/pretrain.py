@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -83,7 +83,8 @@ def textures_for(seed: int) -> list[np.ndarray]:
     folder = data_folder()
     if folder is None:
         raise SystemExit("expected GEOFUSE_DATA to name the folder of the data")
-    which = "validation" if seed >= VALIDATION_SEED else "train"
+    held = seed >= VALIDATION_SEED
+    which: Literal["train", "validation"] = "validation" if held else "train"
     return read_textures(folder / "landcover", which)
 
 

@@ -20,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the methods."""
-    from geofuse.spatiotemporal import METHODS, SERIES_METHODS
+    from geofuse.spatiotemporal import ALL_METHODS, LEARNED, SERIES_METHODS
     from geofuse.spatiotemporal.series_method import SeriesMethod
 
-    every: dict[str, Any] = {**METHODS, **SERIES_METHODS}
+    every: dict[str, Any] = {**ALL_METHODS, **SERIES_METHODS}
     if options.json:
         print(json.dumps({name: _fields(method) for name, method in every.items()}))
         return 0
@@ -31,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
         needs = ""
         if issubclass(method, SeriesMethod):
             needs = " For geofuse series."
+        elif name in LEARNED:
+            needs = " Must be trained: geofuse train fusion."
         elif method.pairs_needed > 1:
             needs = f" Needs {method.pairs_needed} pairs."
         print(f"{name:<16} {_first_line(method)}{needs}")
@@ -55,9 +57,9 @@ def method_from(
         ParameterError: A value is of the wrong kind or out of range.
     """
     from geofuse.errors import UnknownNameError, did_you_mean
-    from geofuse.spatiotemporal import METHODS
+    from geofuse.spatiotemporal import ALL_METHODS
 
-    methods = METHODS if methods is None else methods
+    methods = ALL_METHODS if methods is None else methods
     if name not in methods:
         raise UnknownNameError(
             f"expected a method, found {name!r}; {did_you_mean(name, methods)}"
@@ -80,10 +82,10 @@ def method_or_model(
         ModelReadError: A model is damaged, or of another version.
         ParameterError: A value is of the wrong kind or out of range.
     """
-    from geofuse.spatiotemporal import METHODS
+    from geofuse.spatiotemporal import ALL_METHODS
     from geofuse.spatiotemporal.saved import load
 
-    known = METHODS if methods is None else methods
+    known = ALL_METHODS if methods is None else methods
     is_folder = os.path.isdir(name) or os.path.basename(name) != name
     if name in known or not is_folder:
         return method_from(name, settings, methods)
@@ -256,11 +258,11 @@ def _default_of(field: Any) -> Any:
 
 def _default_in_words(value: Any) -> Any:
     """A default as `--set` takes it: methods by name, with what is not their default."""
-    from geofuse.spatiotemporal import METHODS
+    from geofuse.spatiotemporal import ALL_METHODS
 
     if not isinstance(value, tuple):
         return value
-    names = {kind: name for name, kind in METHODS.items()}
+    names = {kind: name for name, kind in ALL_METHODS.items()}
     words = []
     for method in value:
         settings = [

@@ -17,6 +17,7 @@ from geofuse.spatiotemporal.ganstfm import GANSTFM
 from geofuse.spatiotemporal.kalman import Kalman
 from geofuse.spatiotemporal.local_attention_net import LocalAttentionNet
 from geofuse.spatiotemporal.method import FusionMethod
+from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
 from geofuse.spatiotemporal.series_method import SeriesMethod
 from geofuse.spatiotemporal.smoothers import HarmonicFit, TimeInterpolation, Whittaker
@@ -35,6 +36,7 @@ METHODS: dict[str, type[FusionMethod]] = {
     "fsdaf": FSDAF,
     "unmixing": Unmixing,
     "precision-fusion": PrecisionFusion,
+    "mixture-net": MixtureNet,
     "persistence": Persistence,
     "coarse-image": CoarseImage,
     "coarse-change": CoarseChange,
@@ -50,6 +52,9 @@ LEARNED: dict[str, type[FusionMethod]] = {
     "fusion-unet": FusionUNet,
     "local-attention-net": LocalAttentionNet,
 }
+
+#: All methods for one date.
+ALL_METHODS: dict[str, type[FusionMethod]] = {**METHODS, **LEARNED}
 
 #: Every method over a whole series by its name on the command line.
 SERIES_METHODS: dict[str, type[SeriesMethod]] = {

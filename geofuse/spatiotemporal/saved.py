@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from geofuse.errors import ParameterError
-from geofuse.spatiotemporal import METHODS
+from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.training.card import Card
 from geofuse.training.checkpoint import load_method, save_method
@@ -28,7 +28,7 @@ def save(
         WriteError: The folder cannot be written, or holds other files.
     """
     name = name_of(method)
-    return save_method(method, name, folder, card=card, known=METHODS)
+    return save_method(method, name, folder, card=card, known=ALL_METHODS)
 
 
 def load(folder: str | os.PathLike[str]) -> FusionMethod:
@@ -42,7 +42,7 @@ def load(folder: str | os.PathLike[str]) -> FusionMethod:
             field that this version does not know.
         ParameterError: A field is out of range.
     """
-    method: FusionMethod = load_method(folder, METHODS)
+    method: FusionMethod = load_method(folder, ALL_METHODS)
     return method
 
 
@@ -55,7 +55,7 @@ def name_of(method: FusionMethod) -> str:
     Raises:
         ParameterError: It is not one of geofuse's.
     """
-    for name, kind in METHODS.items():
+    for name, kind in ALL_METHODS.items():
         if type(method) is kind:
             return name
     raise ParameterError(

@@ -31,9 +31,9 @@ def parcels(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     ) * np.array([[stretch**0.5], [stretch**-0.5]])
     sites = generator.uniform(0, side, (count, 2)) @ turn.T
-    place = np.stack(np.meshgrid(*[np.arange(side)] * 2, indexing="ij"), -1)
+    grid = np.stack(np.meshgrid(*[np.arange(side)] * 2, indexing="ij"), -1)
     bend = [smooth_field(generator, side, 4 * width) for _ in range(2)]
-    place = place + generator.uniform(0, 0.3) * width * np.stack(bend, -1)
+    place = grid + generator.uniform(0, 0.3) * width * np.stack(bend, -1)
     # Straight borders where the city block decides, oblique ones where the straight line.
     _, label = spatial.cKDTree(sites).query(
         place @ turn.T, p=generator.choice([1.0, 2.0, np.inf])
