@@ -64,6 +64,8 @@ def draw_training_case(
     *,
     size: int = 160,
     pairs: int = 1,
+    scale: int | None = None,
+    bands: int | None = None,
 ) -> FusionCase:
     """A simulated case of a kind drawn from the seed, for pretraining.
 
@@ -78,6 +80,8 @@ def draw_training_case(
             each with at least one band; there may be none.
         size: Height and width in fine pixels, 32 to 1024.
         pairs: Number of pairs, 1 or 2. Two lie on both sides of the prediction date.
+        scale: Coarse GSD / fine GSD, 2 to 64; None to draw it.
+        bands: Number of bands, 1 to 6; None to draw it. Several are of reflectance.
 
     Raises:
         ParameterError: A value is out of its range or not of its kind.
@@ -90,17 +94,25 @@ def draw_training_case(
     check_whole("size", size, 32, 1024)
     check_whole("pairs", pairs, 1, 2)
     plan = _draw_plan(stream(seed, "plan"), pairs, bool(len(textures)))
+    if bands is not None:
+        check_whole("bands", bands, 1, 6)
+        plan = plan._replace(
+            bands=bands, quantity=plan.quantity if bands == 1 else "reflectance"
+        )
     sensor = draw_coarse_sensor(stream(seed, "sensor"), plan.bands, size)
+    if scale is not None:
+        check_whole("scale", scale, 2, 64)
+        sensor = sensor._replace(scale=scale)
     shape = (cell_count(sensor, size) * sensor.scale,) * 2
     states, drawn = _states(seed, plan, textures, shape)
-    bands = states[0].shape[0]  # a texture may have fewer than were wanted
+    found = states[0].shape[0]  # a texture may have fewer than were wanted
     spread = spread_of(states[0])
     fine, coarse, said = _measured(seed, plan, sensor, states, spread, size)
     fine, coarse = _in_units(stream(seed, "units"), plan, [fine, coarse], spread)
     if plan.cloudy:
         _hide_fine(stream(seed, "fine gaps"), seed, fine, reference=1)
 
-    names = [plan.quantity] if bands == 1 else [f"band{i + 1}" for i in range(bands)]
+    names = [plan.quantity] if found == 1 else [f"band{i + 1}" for i in range(found)]
     grid = GeoBox((size, size), _TRANSFORM, UTM_CRS)
     lags = [plan.lags[0], 0, *plan.lags[1:]]
     dates = [PREDICTION_DATE + datetime.timedelta(days=lag) for lag in lags]
@@ -109,7 +121,7 @@ def draw_training_case(
         for f, c, date in zip(fine, coarse, dates, strict=True)
     ]
     base = [Pair(*made[i]) for i in range(len(made)) if i != 1]
-    facts: dict[str, Any] = {**plan._asdict(), **drawn, **said, "bands": bands}
+    facts: dict[str, Any] = {**plan._asdict(), **drawn, **said, "bands": found}
     facts |= {name: getattr(sensor, name) for name in ("scale", "clean", "resampling")}
     facts |= {"noise": round(sensor.noise, 4), "fwhm": round(sensor.fwhm[0], 3)}
     facts["shift"] = round(math.hypot(*sensor.shift), 3)
