@@ -85,7 +85,7 @@ def textures_for(seed: int) -> list[np.ndarray]:
         raise SystemExit("expected GEOFUSE_DATA to name the folder of the data")
     held = seed >= VALIDATION_SEED
     which: Literal["train", "validation"] = "validation" if held else "train"
-    return read_textures(folder / "landcover", which)
+    return read_textures(folder, which)
 
 
 def make_samples(folder: Path, seeds: range, part: int, parts: int) -> None:
