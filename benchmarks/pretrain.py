@@ -30,9 +30,9 @@ from geofuse.spatiotemporal.mixture_training import (
     fit_gate,
     gate_samples,
 )
+from geofuse.spatiotemporal.saved import save
 from geofuse.synthetic.training_scene import draw_training_case
 from geofuse.training.card import Card
-from geofuse.training.checkpoint import save_method
 from geofuse.training.loop import Training
 from geofuse.training.weights import Weights
 
@@ -194,14 +194,14 @@ def main() -> None:
         return
     training = Training(
         steps=given.steps,
-        batch=48,
+        batch=64,
         learning_rate=3e-3,
         weight_decay=1e-4,
         validate_every=500,
         patience=0,
     )
     method, card = pretrain(given.folder, training, given.seed)
-    print(save_method(method, "mixture-net", given.out, card=card))
+    print(save(method, given.out, card=card))
 
 
 if __name__ == "__main__":

@@ -57,9 +57,7 @@ def read_textures(
     return textures
 
 
-def _reflectance(
-    path: Path, bands: tuple[int, ...]
-) -> Float32[np.ndarray, "band y x"]:
+def _reflectance(path: Path, bands: tuple[int, ...]) -> Float32[np.ndarray, "band y x"]:
     """Reflectance = DN / 10000 (no offset in these files); NaN where all bands are 0."""
     with rasterio.open(path) as opened:
         dn = opened.read(bands)

@@ -33,7 +33,7 @@ from geofuse.training.loop import Trained, Training, train
 FLOOR = 0.01
 
 #: Pixels of a sample in one batch.
-BATCH_PIXELS = 512
+BATCH_PIXELS = 256
 
 #: Values of samples are kept within this many spreads.
 MOST = 100.0
