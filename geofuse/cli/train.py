@@ -11,6 +11,7 @@ run that was stopped continues when the same command is given again.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from geofuse.cli.train_files import job_of, open_cases
+    from geofuse.errors import NotFittedError
     from geofuse.rasters.case_table import cases_of_table
     from geofuse.spatiotemporal.saved import save
     from geofuse.training.holdout import held_out
@@ -72,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
     files = cases_of_table(options.pairs)
     cases = open_cases(options, files)
     for case in cases:
-        method.check(case.inputs)
+        # That it is not fitted yet is why we are here.
+        with contextlib.suppress(NotFittedError):
+            method.check(case.inputs)
     held = held_out(cases)
     stage = _stage(target, job_of(options, files, method))
     with watching(progress=True, folder=stage, validation=held.validation) as watch:
@@ -216,7 +220,7 @@ def _card(
         scales=tuple(sorted(scales)),
         bands=tuple(bands),
         scores=scores,
-        limits="judged on what was held out of its own table, by which training stopped",
+        limits="judged on dates or places of its own table, by which it may have stopped",
     )
 
 
