@@ -229,3 +229,68 @@ def test_mistakes_are_refused():
         plots.error_map(one, one, band="nirr")
     with pytest.raises(BandMismatchError, match="a band that all images have"):
         plots.composite({"one": one, "other": noise(bands=("vv",))})
+
+
+def kernel(size=5, **weights):
+    """A kernel (band, dy, dx) of red, with weights at places such as `right`."""
+    reach = np.arange(-(size // 2), size // 2 + 1)
+    places = {"own": (0, 0), "right": (0, 1), "below": (1, 0)}
+    values = xr.DataArray(
+        np.zeros((3, size, size)),
+        {"band": ["green", "red", "nir"], "dy": reach, "dx": reach},
+        ("band", "dy", "dx"),
+        attrs={"predicted_band": "red"},
+    )
+    for name, weight in weights.items():
+        dy, dx = places[name]
+        values.loc[{"band": "red", "dy": dy, "dx": dx}] = weight
+    return values
+
+
+def test_kernels_lie_over_the_ground_around_the_pixel():
+    fine = noise(size=24)
+    kernels = {"one": kernel(own=0.5, right=0.4, below=0.1), "other": kernel(9, own=1)}
+    figure = plots.kernel_panel(kernels, fine, y=12, x=7, title="all")
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:3] == ["fine image", "one", "other"]
+    assert "9 x 9 pixels of 30 m" in figure.get_suptitle()
+    assert figure.get_suptitle().startswith("all\nweight of each pixel")
+    view, one = (
+        figure.axes[0].images[0].get_array(),
+        figure.axes[1].images[1].get_array(),
+    )
+    whole = plots.composite({"part": fine[:, 8:17, 3:12]}).pictures["part"]
+    np.testing.assert_array_equal(view, whole)
+    red, _, blue, opacity = one[
+        4, 5
+    ]  # the right neighbor has the most: it ends the scale
+    assert (red > blue, opacity) == (True, 1)
+    assert 0 < one[5, 4, 3] < 1
+    assert np.count_nonzero(one[..., 3]) == 3
+    assert pixels(plots.png(figure)).ndim == 3
+
+
+def test_a_weight_below_zero_is_blue_and_ground_beyond_the_edge_is_hatched():
+    kernels = {"one": kernel(own=1.2, right=-0.2)}
+    figure = plots.kernel_panel(kernels, noise(size=24), y=0, x=23, radius=3)
+    red, _, blue, _ = figure.axes[1].images[1].get_array()[3, 4]
+    assert blue > red
+    ground = figure.axes[0].images[0].get_array()
+    assert (ground[:3, :, 3] == 0).all()
+    assert (ground[3:, :4, 3] == 255).all()
+    assert (ground[:, 4:, 3] == 0).all()
+    assert pixels(plots.png(figure)).ndim == 3
+
+
+def test_kernels_that_cannot_be_drawn_are_refused():
+    fine, one = noise(size=24), kernel(own=1)
+    with pytest.raises(ParameterError, match="at least one kernel"):
+        plots.kernel_panel({}, fine, y=3, x=3)
+    with pytest.raises(ParameterError, match="found row 3, column 24"):
+        plots.kernel_panel({"one": one}, fine, y=3, x=24)
+    with pytest.raises(ParameterError, match="radius of 1 pixel or more"):
+        plots.kernel_panel({"one": one}, fine, y=3, x=3, radius=0)
+    with pytest.raises(ParameterError, match="select a band or a pixel"):
+        plots.kernel_panel({"one": one.expand_dims("pixel")}, fine, y=3, x=3)
+    with pytest.raises(UnknownNameError, match="did you mean 'red'"):
+        plots.kernel_panel({"one": one}, fine, y=3, x=3, bands=["rad"])

@@ -5,6 +5,7 @@
     panel(inputs, products, truth)     a whole case: inputs, products, errors
     feature_panel(features)            each feature in gray, in a stretch of its own
     misregistration_map(report, fine)  arrows: how far the coarse image lies off
+    kernel_panel(kernels, fine, …)     the kernels of methods at one pixel
 
 Pictures that are to be compared share one stretch of colors. Invalid pixels are
 hatched: they are neither dark ground nor a small error. Only every n-th pixel is kept,
@@ -15,6 +16,7 @@ Errors are blue, white and red (ColorBrewer's RdBu), which color-blind readers c
 apart.
 """
 
+from geofuse.plots.kernels import kernel_panel as kernel_panel
 from geofuse.plots.maps import error_map as error_map
 from geofuse.plots.maps import feature_panel as feature_panel
 from geofuse.plots.maps import misregistration_map as misregistration_map
