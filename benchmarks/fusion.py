@@ -45,6 +45,8 @@ LINES = (
     "coarse-change bicubic",
     "linear-in-time",
     "band-line",
+    "coarse-image",
+    "spectral-line",
 )
 
 #: Site of a case -> whether its images are real ones.
