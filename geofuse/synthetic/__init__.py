@@ -3,8 +3,8 @@
 `simulate_case` is for tests and examples: small, on one grid, without any file.
 `simulate_files` writes what a user has on disk: Landsat-like and MODIS-like files of
 several dates in their own projections, with clouds and swath edges. `simulate_series`
-gives a year of images. All draw a landscape from one seed (`landscape`) and measure it
-with both sensors.
+gives a year of images. All these draw a landscape from one seed (`landscape`) and measure it
+with both sensors. `draw_training_case` draws cases of any kind, to pretrain methods on.
 """
 
 from geofuse.synthetic.case import simulate_case as simulate_case
@@ -12,3 +12,4 @@ from geofuse.synthetic.files import SimulatedScene as SimulatedScene
 from geofuse.synthetic.files import simulate_files as simulate_files
 from geofuse.synthetic.series import SimulatedSeries as SimulatedSeries
 from geofuse.synthetic.series import simulate_series as simulate_series
+from geofuse.synthetic.training_scene import draw_training_case as draw_training_case

@@ -93,7 +93,9 @@ class Coarse(NamedTuple):
         if self.sensor.clean:
             scale = self.sensor.scale
             bands, height, width = ground.shape
-            blocks = ground.reshape(bands, height // scale, scale, width // scale, scale)
+            blocks = ground.reshape(
+                bands, height // scale, scale, width // scale, scale
+            )
             return blocks.mean(axis=(2, 4), dtype=np.float64).astype(np.float32)
         return self.see[0] @ ground @ self.see[1].T
 
@@ -111,7 +113,7 @@ class Coarse(NamedTuple):
         gain = self.sensor.gain * (1 + 0.3 * of_day[0])
         middle = np.median(cells, axis=(1, 2))
         offset = (self.sensor.offset + of_day[1]) * spread + (1 - gain) * middle
-        noise = rng.standard_normal(cells.shape, dtype=np.float32)
+        noise: np.ndarray = rng.standard_normal(cells.shape, dtype=np.float32)
         if self.sensor.correlated:
             share = self.sensor.correlated
             size = (shape[0], shape[1])

@@ -109,7 +109,7 @@ def _classes(rng: np.random.Generator, unit: np.ndarray, _: object) -> np.ndarra
 
 def _curve(rng: np.random.Generator, unit: np.ndarray, _: object) -> np.ndarray:
     """A smooth function of one mixture of the bands, another for each band."""
-    axis = np.tensordot(rng.normal(0, 1, unit.shape[0]).astype(np.float32), unit, 1)
+    axis = np.tensordot(np.float32(rng.normal(0, 1, unit.shape[0])), unit, 1)
     knots = np.quantile(axis[::3, ::3], np.linspace(0, 1, int(rng.integers(3, 9))))
     values = _drawn(rng, (unit.shape[0], knots.size))
     return np.stack([np.interp(axis, knots, value) for value in values]).astype(

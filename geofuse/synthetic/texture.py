@@ -11,7 +11,7 @@ _SMALLEST = 40  # px: a texture is not aggregated to less
 
 def draw_texture(
     rng: np.random.Generator,
-    textures: Sequence[Float32[np.ndarray, "band y x"]],
+    textures: Sequence[Float32[np.ndarray, "_ _ _"]],
     shape: tuple[int, int],
     bands: int,
 ) -> Float32[np.ndarray, "band y x"]:

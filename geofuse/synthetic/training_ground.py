@@ -64,7 +64,7 @@ def draw_parcel_ground(
 
 def draw_mixed_ground(
     rng: np.random.Generator,
-    textures: Sequence[Float32[np.ndarray, "band y x"]],
+    textures: Sequence[Float32[np.ndarray, "_ _ _"]],
     shape: tuple[int, int],
     bands: int,
 ) -> Float32[np.ndarray, "band y x"]:

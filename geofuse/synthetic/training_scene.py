@@ -14,6 +14,8 @@ a user's scene is new to it.
 import datetime
 import math
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +62,7 @@ class _Plan(NamedTuple):
 
 def draw_training_case(
     seed: int,
-    textures: Sequence[Float32[np.ndarray, "band y x"]],
+    textures: Sequence[Float32[np.ndarray, "_ _ _"]],
     *,
     size: int = 160,
     pairs: int = 1,
@@ -224,7 +226,7 @@ def _measured(
         seen = states[date]
         if fine_too:
             spacing = rng.choice((20.0, 80.0, 1000.0))
-            moment = composite * _moments(rng, seen.shape[1:], spacing)
+            moment = composite * _moments(rng, seen.shape[1:], float(spacing))
             seen = _at_moment(states, date + moment, sudden)
         if jitter:
             turn = rng.uniform(0, 2 * math.pi)
@@ -240,7 +242,9 @@ def _measured(
             cells = of_day.cells(seen)
         elif composite:
             stack = [of_day.cells(state) for state in states]
-            moment = composite * _moments(rng, stack[0].shape[1:], rng.choice((0, 2, 5)))
+            moment = composite * _moments(
+                rng, stack[0].shape[1:], float(rng.choice((0, 2, 5)))
+            )
             cells = _at_moment(stack, date + moment, sudden)
         else:
             cells = of_day.cells(states[date])
@@ -290,11 +294,12 @@ def _shifted(image: np.ndarray, away: tuple[float, float]) -> np.ndarray:
         )
         count = image.shape[axis]
         place = np.arange(count)
-        image = sum(
+        parts = [
             np.float32(weight)
             * image.take(np.clip(place + step * k, 0, count - 1), axis)
             for k, weight in zip((-1, 0, 1, 2), weights, strict=True)
-        )
+        ]
+        image = reduce(add, parts)
     return image
 
 
@@ -312,10 +317,8 @@ def _in_units(
     signs = np.where(rng.uniform(0, 1, count) < 0.1, -1, 1)
     gain = size * rng.lognormal(0, 0.3, count) * signs
     offset = rng.normal(0, 3, count) * spread * np.abs(gain)
-    gain, offset = (
-        value.astype(np.float32)[:, None, None] for value in (gain, offset)
-    )
-    return [[gain * image + offset for image in kind] for kind in images]
+    rise, level = (v.astype(np.float32)[:, None, None] for v in (gain, offset))
+    return [[rise * image + level for image in kind] for kind in images]
 
 
 def _hidden_cells(
