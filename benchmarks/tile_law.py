@@ -25,6 +25,7 @@ from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal import LEARNED, METHODS
 from geofuse.spatiotemporal.baselines import CoarseChange
 from geofuse.spatiotemporal.method import OUTPUTS, FusionMethod
+from geofuse.spatiotemporal.kernel_net import KernelNet
 from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.synthetic import simulate_case
@@ -40,7 +41,7 @@ UNCERTAIN = ("aleatoric", "epistemic", "lower", "upper")
 SHORT = Training(steps=2, batch=2, patch=32, warmup=0, average=0.0, validate_every=1)
 
 #: Methods that predict by a network.
-NETWORKS = (MixtureNet, *LEARNED.values())
+NETWORKS: tuple[type, ...] = (MixtureNet, KernelNet, *LEARNED.values())
 
 
 def methods(bands: tuple[str, ...]) -> dict[str, FusionMethod]:

@@ -41,6 +41,7 @@ from .spatiotemporal.unmixing import Unmixing as Unmixing
 from .spatiotemporal.combine import PrecisionFusion as PrecisionFusion
 from .spatiotemporal.baselines import Persistence as Persistence
 from .spatiotemporal.mixture_net import MixtureNet as MixtureNet
+from .spatiotemporal.kernel_net import KernelNet as KernelNet
 from .spatiotemporal.baselines import CoarseImage as CoarseImage
 from .spatiotemporal.baselines import CoarseChange as CoarseChange
 from .spatiotemporal.baselines import LinearInTime as LinearInTime

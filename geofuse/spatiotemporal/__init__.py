@@ -15,6 +15,7 @@ from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.fusion_unet import FusionUNet
 from geofuse.spatiotemporal.ganstfm import GANSTFM
 from geofuse.spatiotemporal.kalman import Kalman
+from geofuse.spatiotemporal.kernel_net import KernelNet
 from geofuse.spatiotemporal.local_attention_net import LocalAttentionNet
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.mixture_net import MixtureNet
@@ -37,6 +38,7 @@ METHODS: dict[str, type[FusionMethod]] = {
     "unmixing": Unmixing,
     "precision-fusion": PrecisionFusion,
     "mixture-net": MixtureNet,
+    "kernel-net": KernelNet,
     "persistence": Persistence,
     "coarse-image": CoarseImage,
     "coarse-change": CoarseChange,

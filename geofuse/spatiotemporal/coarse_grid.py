@@ -97,7 +97,7 @@ def bicubic(coarse: Any, scale: int) -> Any:
     Returns:
         (…, y, x) of the rows and columns without two on each side.
     """
-    weights = _cubic_weights(scale)
+    weights = cubic_weights(scale)
     *lead, rows, columns = coarse.shape
     rows, columns = rows - 4, columns - 4
     center = coarse[..., 2:-2, 2:-2]
@@ -217,7 +217,7 @@ def window_sums(
     return lax.fori_loop(0, side, add_row, zeros)
 
 
-def _cubic_weights(scale: int) -> np.ndarray:
+def cubic_weights(scale: int) -> np.ndarray:
     """Weights of 5 coarse pixels around the own one, for each place inside it."""
     place = (np.arange(scale) + 0.5) / scale - 0.5
     distance = np.abs(place[:, None] - np.arange(-2, 3)[None, :])

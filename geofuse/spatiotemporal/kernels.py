@@ -15,6 +15,8 @@ Swapping one function for the other is the whole difference.
 
 Neighbors are added one after the other, in reading order, each by `sum + w * c`: the
 result at a pixel is the same bits wherever in a tile, and in whatever tile, it lies.
+
+The gradient, for kernels that are learned, is such a sum as well: `kernel_gradient.py`.
 """
 
 import math
@@ -29,17 +31,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float, Int
 
-
-class Offset(NamedTuple):
-    """Where a neighbor lies, seen from the center.
-
-    Attributes:
-        dy: Rows down, from -radius to radius; known only inside the loop (an array).
-        dx: Columns to the right, from -radius to radius; known when tracing.
-    """
-
-    dy: Int[Array, ""]
-    dx: int
+from geofuse.spatiotemporal.kernel_gradient import Offset as Offset
+from geofuse.spatiotemporal.kernel_gradient import Weight as Weight
+from geofuse.spatiotemporal.kernel_gradient import gathered_gradient
 
 
 class KernelRegression(NamedTuple):
@@ -66,9 +60,6 @@ Sums = Complex[Array, "y x"]
 #: too, whose moving start has the same effect. Either is 6 times slower.
 UNROLLED = 31
 
-#: (maps at the center, maps at the neighbor, offset) -> weight (y x), not negative.
-Weight = Callable[[Any, Any, Offset], Float[Array, "y x"]]
-
 
 def kernel_regression(
     weight: Weight,
@@ -77,6 +68,7 @@ def kernel_regression(
     *,
     radius: int,
     shift: Float[Array, ""],
+    unrolled: int = UNROLLED,
 ) -> KernelRegression:
     """Weighted mean and variance of the candidates in the window around each pixel.
 
@@ -92,6 +84,9 @@ def kernel_regression(
             `radius` pixels less than the candidates on each side.
         shift: A typical candidate, such as the scene's mean. Sums are taken about it,
             so that the variance does not cancel in float32 (temperatures in kelvin).
+        unrolled: Most neighbors in one loop step; fewer for a kernel of many operations.
+
+    Gradients reach the candidates and the maps that are images, not the numbers.
 
     Returns:
         The moments, in the unit of the candidates. What is not used is not computed,
@@ -99,9 +94,8 @@ def kernel_regression(
     """
     # The double where, first half: no NaN enters the sums. A weight of 0 is the second.
     safe = jnp.where(jnp.isfinite(candidates), candidates - shift, 0.0)
-    moments = lax.map(
-        lambda pair: _moments(weight, pair[0], pair[1], radius), (maps, safe)
-    )
+    sums = gathered_gradient(partial(_moments, unrolled=unrolled), weight, radius)
+    moments = lax.map(lambda pair: sums(*pair), (maps, safe))
     # The pairs' sums are added in their order, for the same bits at every tile size.
     first, second = (reduce(add, moment) for moment in moments)
     weight_sum, neighbors = first.imag, second.imag
@@ -122,7 +116,12 @@ def kernel_regression(
 
 
 def _moments(
-    weight: Weight, maps: Any, candidates: Float[Array, "rows columns"], radius: int
+    weight: Weight,
+    maps: Any,
+    candidates: Float[Array, "rows columns"],
+    radius: int,
+    *,
+    unrolled: int,
 ) -> tuple[Sums, Sums]:
     """Sums over the window of one pair: (sum w c, sum w) and (sum w c c, neighbors).
 
@@ -159,23 +158,19 @@ def _moments(
     zero = jnp.zeros((rows, columns), jnp.complex64)
     sums = (zero, zero)
     # A narrow window takes several of its rows in a step, a wide one part of a row.
-    count = max(UNROLLED // side, 1)
+    count = max(unrolled // side, 1)
     count = side if count >= side else min(count, side // 2)
     steps, left = divmod(side, count)
-    for part in _parts(side):
-        # Learning a kernel must not keep the weights of all rows for the way back.
-        sums = lax.fori_loop(
-            0, steps, jax.checkpoint(partial(add_rows, count, part)), sums
-        )
+    for part in _parts(side, unrolled):
+        sums = lax.fori_loop(0, steps, partial(add_rows, count, part), sums)
         for row in range(side - left, side):
-            step = jax.checkpoint(partial(add_rows, 1, part))
-            sums = step(jnp.int32(row), sums)
+            sums = add_rows(1, part, jnp.int32(row), sums)
     return sums
 
 
-def _parts(columns: int) -> list[range]:
-    """The columns of a window in equal parts of at most `UNROLLED`."""
-    count = math.ceil(columns / UNROLLED)
+def _parts(columns: int, most: int) -> list[range]:
+    """The columns of a window in equal parts of at most `most`."""
+    count = math.ceil(columns / most)
     bounds = [columns * part // count for part in range(count + 1)]
     return [range(start, stop) for start, stop in pairwise(bounds)]
 

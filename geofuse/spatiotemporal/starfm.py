@@ -160,7 +160,7 @@ class STARFM(FixedMethod):
             reflectance=fused.mean,
             aleatoric=fused.variance,
             epistemic=jnp.where(jnp.isfinite(fused.mean), 0.0, jnp.nan),
-            pair=_heaviest(fused.weight),
+            pair=heaviest(fused.weight),
             similar=fused.neighbors.min(axis=0),
         )
 
@@ -174,12 +174,29 @@ class STARFM(FixedMethod):
         location: Float[Array, ""],
     ) -> KernelRegression:
         """Fuse one band of a tile."""
+        return kernel_regression(
+            self.weight(),
+            self.maps_of(fine, coarse_base, coarse, std, spread),
+            fine + (coarse[None] - coarse_base),
+            radius=self.radius,
+            shift=location,
+        )
+
+    def maps_of(
+        self,
+        fine: Float[Array, "pair rows columns"],
+        coarse_base: Float[Array, "pair rows columns"],
+        coarse: Float[Array, "rows columns"],
+        std: Float[Array, " pair"],
+        spread: Float[Array, ""],
+    ) -> "StarfmMaps":
+        """What `weight` looks at, for one band of a tile."""
         valid = (
             jnp.isfinite(fine) & jnp.isfinite(coarse_base) & jnp.isfinite(coarse)[None]
         )
         spectral = jnp.where(valid, jnp.abs(fine - coarse_base), jnp.inf)
         temporal = jnp.where(valid, jnp.abs(coarse_base - coarse[None]), jnp.inf)
-        maps = _Maps(
+        return StarfmMaps(
             fine=jnp.where(valid, fine, 0.0),
             tolerance=2.0 / self.classes * std,
             spectral=spectral,
@@ -187,13 +204,6 @@ class STARFM(FixedMethod):
             spectral_limit=self._limit(spectral, valid, spread),
             temporal_limit=self._limit(temporal, valid, spread),
             closeness=self._closeness(spectral, temporal, spread),
-        )
-        return kernel_regression(
-            self._weight(),
-            maps,
-            fine + (coarse[None] - coarse_base),
-            radius=self.radius,
-            shift=location,
         )
 
     def _limit(
@@ -240,36 +250,42 @@ class STARFM(FixedMethod):
             combined = combined * (1.0 / (temporal / unit + 1.0))
         return combined
 
-    def _weight(self) -> Weight:
+    def weight(self) -> Weight:
         """The weight of a neighbor: similar(i, j) passes(i, j) / (S T D)."""
         reach = np.arange(-self.radius, self.radius + 1)
         distance = np.hypot(reach[:, None], reach[None, :])
         decay = self.radius if self.decay is None else self.decay
-        nearness = jnp.asarray(1.0 / (1.0 + distance / decay), jnp.float32)
+        nearness = (1.0 / (1.0 + distance / decay)).astype(np.float32)
         # The C program's combined noise, in DN: two differences of two sensors each.
         certain = 1.0 / (2.0 * self.noise / DN)
 
+        def near(offset: Offset) -> Float[Array, ""]:
+            place = (offset.dy + self.radius, offset.dx + self.radius)
+            return jnp.asarray(nearness)[place]
+
         def paper(
-            center: _Maps, neighbor: _Maps, offset: Offset
+            center: StarfmMaps, neighbor: StarfmMaps, offset: Offset
         ) -> Float[Array, "y x"]:
             similar = jnp.abs(neighbor.fine - center.fine) <= center.tolerance
             pure = neighbor.spectral <= center.spectral_limit
             steady = neighbor.temporal <= center.temporal_limit
-            near = nearness[offset.dy + self.radius, offset.dx + self.radius]
-            return jnp.where(similar & pure & steady, neighbor.closeness * near, 0.0)
+            return jnp.where(
+                similar & pure & steady, neighbor.closeness * near(offset), 0.0
+            )
 
         def robust(
-            center: _Maps, neighbor: _Maps, offset: Offset
+            center: StarfmMaps, neighbor: StarfmMaps, offset: Offset
         ) -> Float[Array, "y x"]:
             similar = jnp.abs(neighbor.fine - center.fine) <= center.tolerance
             # Rejected only where it fails both tests.
             passes = (neighbor.spectral <= center.spectral_limit) | (
                 neighbor.temporal <= center.temporal_limit
             )
-            near = nearness[offset.dy + self.radius, offset.dx + self.radius]
-            return jnp.where(similar & passes, neighbor.closeness * near, 0.0)
+            return jnp.where(similar & passes, neighbor.closeness * near(offset), 0.0)
 
-        def usda(center: _Maps, neighbor: _Maps, offset: Offset) -> Float[Array, "y x"]:
+        def usda(
+            center: StarfmMaps, neighbor: StarfmMaps, offset: Offset
+        ) -> Float[Array, "y x"]:
             weight = robust(center, neighbor, offset)
             # A neighbor that is closer than the noise weighs 1 at any distance.
             close = (weight > 0) & (neighbor.closeness > certain)
@@ -278,7 +294,7 @@ class STARFM(FixedMethod):
         return {"paper": paper, "robust": robust, "usda": usda}[self.rules]
 
 
-class _Maps(NamedTuple):
+class StarfmMaps(NamedTuple):
     """What the weight looks at, for one pair: (y x), without NaN, and one number.
 
     An invalid neighbor is infinitely far (`spectral`, `temporal`), so it passes no
@@ -294,7 +310,7 @@ class _Maps(NamedTuple):
     closeness: Float[Array, "..."]
 
 
-def _heaviest(weight: Float[Array, "band pair y x"]) -> Any:
+def heaviest(weight: Float[Array, "band pair y x"]) -> Any:
     """Number, from 1, of the pair with the most weight, the bands counting alike."""
     # Sums written out, so that their order, and so every bit, is the same in all tiles.
     total = reduce(add, jnp.moveaxis(weight, 1, 0))[:, None]
