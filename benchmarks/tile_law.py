@@ -24,8 +24,8 @@ from geofuse.errors import TooFewPairsError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal import LEARNED, METHODS
 from geofuse.spatiotemporal.baselines import CoarseChange
-from geofuse.spatiotemporal.method import OUTPUTS, FusionMethod
 from geofuse.spatiotemporal.kernel_net import KernelNet
+from geofuse.spatiotemporal.method import OUTPUTS, FusionMethod
 from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.synthetic import simulate_case

@@ -25,7 +25,7 @@ from geofuse.spatiotemporal.learned import TRAINING, NetworkMethod
 from geofuse.training.loop import Training
 from geofuse.training.weights import Weights
 
-_WIDTHS = {"full": (16, 32, 64, 128, 256), "small": (8, 16, 32, 64)}
+_WIDTHS = {"full": (16, 32, 64, 128, 256), "small": (8, 16, 32)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FusionUNet(NetworkMethod):
 
     Args:
         size: `full` for the authors' network, 5,925,285 parameters with 6 bands and strides
-            up to 16; `small` for half of its channels and strides up to 8.
+            up to 16; `small` for half of its channels and strides up to 4.
         predicts: `change` for what is added to the fine base image; `image` as in the paper.
         training: How to train; patches must be multiples of the stride.
         weights: What was learned; None before `fit`.
@@ -47,7 +47,7 @@ class FusionUNet(NetworkMethod):
     scale, and states no uncertainty.
 
     >>> FusionUNet(size="small").halo
-    88
+    40
     """
 
     size: Literal["full", "small"] = "full"

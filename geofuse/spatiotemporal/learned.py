@@ -238,6 +238,12 @@ class NetworkMethod(FusionMethod):
             seed: Of what it starts from; None where weights take its place.
         """
 
+    @override
+    def compiled(self) -> FusionMethod:
+        """Without weights and bands: they come with the summary and the tile."""
+        fitted: Any = self
+        return dataclasses.replace(fitted, weights=None, bands=None)
+
     @property
     @override
     def coarse_halo(self) -> int | None:
@@ -279,11 +285,12 @@ class NetworkMethod(FusionMethod):
         """
         bands = self._bands_of(cases)
         patch = self.training.patch
-        if patch % self.stride or patch < 2 * self.stride:
+        fitting = max(-(-patch // self.stride), 2) * self.stride
+        if patch != fitting:
             raise ParameterError(
                 f"expected patches of {2 * self.stride} pixels or more, by steps of "
                 f"{self.stride}, for {type(self).__name__}, found {patch}; write "
-                f"training=Training(patch={4 * self.stride})"
+                f"training=Training(patch={fitting})"
             )
         learning, validation = held_out(cases)
         start = (

@@ -150,6 +150,13 @@ class FusionMethod(abc.ABC):
         """
         return gaussian_factor(level)
 
+    def compiled(self) -> "FusionMethod":
+        """The method as compiled code depends on it: without what travels in the summary.
+
+        Weights do, so that methods which differ in nothing else share compiled code.
+        """
+        return self
+
     def trim(self, scale: int | None) -> int:
         """Halo of a tile in fine pixels, in whole coarse pixels where those matter."""
         if self.coarse_halo is None:
@@ -232,7 +239,7 @@ class FusionMethod(abc.ABC):
         scale = Scale(inputs.scale) if on_coarse_grid and inputs.scale else None
         run = partial(
             _run,
-            self,
+            self.compiled(),
             len(inputs.pairs),
             np.asarray(inputs.lags, np.float32),
             scale,

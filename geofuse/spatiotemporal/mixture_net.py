@@ -17,7 +17,7 @@ share it; how far they differ is the epistemic variance.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -135,7 +135,7 @@ class MixtureNet(FusionMethod):
     depth: int = 2
     heads: int = 4
     weights: Weights | Literal["pretrained"] | None = "pretrained"
-    training: Training = field(default=TRAINING, repr=False)
+    training: Training = TRAINING
 
     def __post_init__(self) -> None:
         experts = tuple(self.experts)
@@ -186,6 +186,10 @@ class MixtureNet(FusionMethod):
         super().check(inputs)
         for expert in self.experts:
             expert.check(inputs)
+
+    @override
+    def compiled(self) -> "MixtureNet":
+        return replace(self, weights=None)
 
     def network(self) -> Gate:
         """The gate, with parameters as they are before training."""

@@ -1,12 +1,15 @@
 """What every fusion method promises, checked for all of them.
 
-A new method is one line in `METHODS_UNDER_CONTRACT`.
+A new method is one line in `METHODS_UNDER_CONTRACT`; one that learns is given numbers at
+random (`drawn.py`).
 """
 
 import dataclasses
 
 import dask
 import dask.array as da
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -21,23 +24,37 @@ from geofuse.errors import (
 )
 from geofuse.pairs import FusionInputs, Pair
 from geofuse.rasters.grid import grid_of
-from geofuse.spatiotemporal import METHODS
+from geofuse.spatiotemporal import LEARNED, METHODS
 from geofuse.spatiotemporal.baselines import (
     BandLine,
     CoarseChange,
+    CoarseImage,
     LinearInTime,
     Persistence,
 )
 from geofuse.spatiotemporal.combine import PrecisionFusion
+from geofuse.spatiotemporal.edcstfn import EDCSTFN
 from geofuse.spatiotemporal.estarfm import ESTARFM
 from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
-from geofuse.spatiotemporal.method import OUTPUTS, _predict
+from geofuse.spatiotemporal.fusion_unet import FusionUNet
+from geofuse.spatiotemporal.ganstfm import GANSTFM
+from geofuse.spatiotemporal.kernel_net import KernelNet
+from geofuse.spatiotemporal.learned import NetworkMethod
+from geofuse.spatiotemporal.local_attention_net import LocalAttentionNet
+from geofuse.spatiotemporal.method import OUTPUTS, FusionTile, Scale, _predict
+from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.object_fitfc import ObjectFitFC
+from geofuse.spatiotemporal.spectral_line import SpectralLine
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.spatiotemporal.ubestarfm import UbESTARFM
 from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.synthetic import simulate_case
+from geofuse.training.loop import Training
+from tests.contracts.drawn import drawn
+
+#: Enough of a training to see that there is one.
+SHORT = Training(steps=2, batch=2, patch=32, warmup=0, average=0.0, validate_every=1)
 
 #: One small configuration or more of every method.
 METHODS_UNDER_CONTRACT = (
@@ -45,10 +62,12 @@ METHODS_UNDER_CONTRACT = (
     STARFM(radius=2, rules="paper", classes=4),
     STARFM(radius=2, rules="usda", classes=40),
     Persistence(),
+    CoarseImage(),
     CoarseChange(),
     CoarseChange(upsample="bicubic"),
     LinearInTime(),
     BandLine(),
+    SpectralLine(),
     ESTARFM(radius=3),
     UbESTARFM(radius=2),
     FitFC(radius=5, similar=4, coarse_radius=1),
@@ -63,9 +82,43 @@ METHODS_UNDER_CONTRACT = (
         ),
         samples=3,
     ),
+    KernelNet(radius=3, weights=None, training=SHORT),
+    MixtureNet(
+        experts=(Persistence(), CoarseChange(upsample="bicubic"), STARFM(radius=2)),
+        width=8,
+        heads=2,
+        weights=None,
+        training=SHORT,
+    ),
+    EDCSTFN(size="small", training=SHORT),
+    GANSTFM(size="small", training=SHORT),
+    FusionUNet(size="small", training=SHORT),
+    LocalAttentionNet(size="small", training=SHORT),
 )
 
-all_methods = pytest.mark.parametrize("method", METHODS_UNDER_CONTRACT, ids=repr)
+#: Convolutions and products of matrices are summed in an order that suits the size of the
+#: window: networks agree to a few roundings, as a share of the range, not to the bit.
+ROUNDING = 1e-6
+
+
+def name_of(method):
+    return type(method).__name__ if learns(method) else repr(method)
+
+
+@pytest.fixture
+def method(request):
+    return drawn(request.param)
+
+
+all_methods = pytest.mark.parametrize(
+    "method", METHODS_UNDER_CONTRACT, ids=name_of, indirect=True
+)
+learned_methods = pytest.mark.parametrize(
+    "method",
+    [method for method in METHODS_UNDER_CONTRACT if type(method) in LEARNED.values()],
+    ids=name_of,
+    indirect=True,
+)
 
 
 def inputs_of(size=60, *, pairs=2, clouds=0.1, scale=8, seed=0):
@@ -94,6 +147,35 @@ def assert_same(first, second):
         np.testing.assert_array_equal(first[name].values, second[name].values)
 
 
+def learns(method):
+    return isinstance(method, KernelNet | MixtureNet | NetworkMethod)
+
+
+def unfitted(method):
+    """A method that learns, without what it has learned."""
+    if isinstance(method, NetworkMethod):
+        return dataclasses.replace(method, weights=None, bands=None)
+    return dataclasses.replace(method, weights=None) if learns(method) else method
+
+
+def assert_same_at_any_tile_size(method, first, second):
+    if not learns(method):
+        return assert_same(first, second)
+    image = second.reflectance
+    size = float(image.max() - image.min())
+    for name in OUTPUTS:
+        if name in ("aleatoric", "epistemic"):
+            atol = ROUNDING * size**2
+        elif OUTPUTS[name][0]:
+            atol = 3 * ROUNDING * size
+        else:
+            atol = 0
+        np.testing.assert_allclose(
+            first[name].values, second[name].values, rtol=1e-4 * bool(atol), atol=atol
+        )
+    return None
+
+
 @pytest.fixture(scope="module")
 def cluster():
     with (
@@ -106,7 +188,8 @@ def cluster():
 
 
 def test_every_method_is_under_contract():
-    assert {type(method) for method in METHODS_UNDER_CONTRACT} == set(METHODS.values())
+    known = {*METHODS.values(), *LEARNED.values()}
+    assert {type(method) for method in METHODS_UNDER_CONTRACT} == known
 
 
 @all_methods
@@ -119,7 +202,8 @@ def test_tile_size_never_changes_the_result(method, pairs):
     whole = everything(method, inputs, tile=None).compute()
     assert np.isfinite(whole.reflectance).mean() > 0.5
     for tile in (40, 100):
-        assert_same(everything(method, inputs, tile=tile).compute(), whole)
+        tiled = everything(method, inputs, tile=tile).compute()
+        assert_same_at_any_tile_size(method, tiled, whole)
 
 
 @all_methods
@@ -286,22 +370,53 @@ def test_all_tiles_have_one_compiled_shape(method):
 
 @all_methods
 def test_fit_leaves_the_method_as_it_is_and_returns_one(method):
+    method = unfitted(method)
     before = repr(method)
-    case = simulate_case(32, bands=("red", "nir"), pairs=2, scale=8)
-    assert repr(method.fit([case], seed=0)) == before
+    case = simulate_case(64, bands=("red", "nir"), pairs=2, scale=8)
+    fitted = method.fit([case], seed=0)
     assert repr(method) == before
+    if not learns(method):
+        assert repr(fitted) == before
+    else:
+        assert fitted == method.fit([case], seed=0)
+        assert fitted != method
+        assert np.isfinite(fitted.predict(case.inputs).reflectance).any()
 
 
 @all_methods
 def test_a_method_is_a_value_and_its_repr_makes_it_again(method):
-    # Nothing but names of methods and literals; a method may have methods as fields.
-    again = eval(repr(method), {kind.__name__: kind for kind in METHODS.values()})
-    assert again == method
-    assert hash(again) == hash(method)
+    # Nothing but names of methods and literals; a method may have methods as fields. What
+    # was learned has no literal: there are files for it.
+    plain = unfitted(method)
+    kinds = (*METHODS.values(), *LEARNED.values(), Training)
+    again = eval(repr(plain), {kind.__name__: kind for kind in kinds})
+    assert again == plain
+    assert hash(again) == hash(plain)
     field = next(iter(dataclasses.fields(method)), None)
     if field is not None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(method, field.name, 1)
+
+
+@learned_methods
+def test_gradients_are_finite_beside_invalid_pixels(method):
+    scale = 8
+    side = method.step(scale) + 2 * method.trim(scale)
+    rng = np.random.default_rng(0)
+    fine, base, coarse = rng.uniform(0.1, 0.4, (3, 2, side, side)).astype(np.float32)
+    middle = side // 2
+    fine[:, middle, middle - 2] = base[1, : middle - 3] = coarse[0, :, -5:] = np.nan
+    images = (jnp.asarray(fine)[None], jnp.asarray(base)[None], jnp.asarray(coarse))
+    summary = method.summarize(inputs_of(48)).compute()
+
+    def total(images, weights):
+        tile = FusionTile(*images, jnp.zeros(1), Scale(scale))
+        image = method.predict_tile(tile, summary._replace(weights=weights)).reflectance
+        return jnp.where(jnp.isfinite(image), image, 0.0).sum()
+
+    found = jax.jit(jax.grad(total, argnums=(0, 1)))(images, summary.weights)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert all(np.abs(leaf).sum() > 0 for leaf in found[1].values())
 
 
 @all_methods
