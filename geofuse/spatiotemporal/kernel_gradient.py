@@ -196,7 +196,7 @@ def _gathered(
         return [image for one in found for image in one.reshape(-1, *shape)]
 
     example = jax.eval_shape(
-        lambda tree: term(_windows(tree, 0, 0, shape), Offset(0, 0)), maps
+        lambda tree: term(_windows(tree, 0, 0, shape), Offset(jnp.int32(0), 0)), maps
     )
     leads = [one.shape[:-2] for one in example]
     images = sum(math.prod(lead) for lead in leads)
