@@ -1,6 +1,6 @@
 """Make the weights that ship with geofuse: learn from simulated scenes alone.
 
-    python -m benchmarks.pretrain samples FOLDER [--first 0] [--last 1600] [--part 0/1]
+    python -m benchmarks.pretrain samples FOLDER [--first 0] [--last 538] [--part 0/1]
     python -m benchmarks.pretrain mixture-net FOLDER --out MODEL [--steps N] [--seed S]
 
 `samples` simulates cases (`draw_training_case`), has every expert of mixture-net predict
@@ -180,12 +180,12 @@ def main() -> None:
     samples = stages.add_parser("samples")
     samples.add_argument("folder", type=Path)
     samples.add_argument("--first", type=int, default=0)
-    samples.add_argument("--last", type=int, default=1600)
+    samples.add_argument("--last", type=int, default=538)
     samples.add_argument("--part", default="0/1")
     gate = stages.add_parser("mixture-net")
     gate.add_argument("folder", type=Path)
     gate.add_argument("--out", type=Path, required=True)
-    gate.add_argument("--steps", type=int, default=20_000)
+    gate.add_argument("--steps", type=int, default=1500)
     gate.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.stage == "samples":
@@ -195,9 +195,10 @@ def main() -> None:
     training = Training(
         steps=given.steps,
         batch=64,
-        learning_rate=3e-3,
-        weight_decay=1e-4,
-        validate_every=500,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        average=0.998,
+        validate_every=250,
         patience=0,
     )
     method, card = pretrain(given.folder, training, given.seed)
