@@ -40,6 +40,7 @@ from geofuse.networks.learned_kernel import LearnedKernel
 from geofuse.networks.parameters import arrays_of, network_of
 from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.spatiotemporal.kernel_fusion import (
+    FAR,
     LEARNED,
     Learned,
     fuse_tile,
@@ -143,7 +144,7 @@ class KernelNet(FusionMethod):
 
     def _start(self) -> STARFM:
         """The kernel that is corrected."""
-        return STARFM(radius=self.radius, classes=self.classes)
+        return STARFM(radius=self.radius, classes=self.classes, decay=FAR)
 
     def network(self, arrays: Mapping[str, Any] | None = None) -> LearnedKernel:
         """The network, with these parameters or, of None, with those at step 0."""

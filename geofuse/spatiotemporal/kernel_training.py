@@ -106,7 +106,7 @@ class KernelTraining:
                 & jnp.isfinite(fused.heads[0])
             )
             rival = rmse(patch.rival - patch.truth, valid)
-            ratio = (rmse(fused.heads - patch.truth, valid) + NEGLIGIBLE) / (
+            ratio = (rmse(fused.heads - patch.truth[None], valid) + NEGLIGIBLE) / (
                 rival + NEGLIGIBLE
             )
             worse = jnp.maximum(ratio - 1.0, 0.0)
@@ -348,6 +348,7 @@ def _counts(scene: Any, heads: int) -> Any:
 
 def rmse(error: Any, valid: Any) -> Any:
     """Over the last two axes; 0 where nothing is valid, with a finite gradient."""
+    valid = jnp.broadcast_to(valid, error.shape)
     square = jnp.square(jnp.where(valid, error, 0.0)).sum(axis=(-2, -1))
     mean = square / jnp.maximum(valid.sum(axis=(-2, -1)).astype(square.dtype), 1.0)
     return jnp.sqrt(mean + 1e-12)

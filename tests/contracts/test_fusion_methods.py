@@ -306,6 +306,8 @@ def test_the_order_of_the_pairs_changes_no_bit(method):
 
 @all_methods
 def test_an_unchanged_scene_is_returned(method):
+    if isinstance(method, CoarseImage):
+        pytest.skip("it has no detail to return: that is what it is for")
     inputs = inputs_of(48, clouds=0.0)
     fine = inputs.pairs[0].fine
     # UbESTARFM returns the level of the coarse image: here that of the fine one.
