@@ -10,6 +10,7 @@ import pytest
 import rasterio
 
 from geofuse.cli import main
+from geofuse.cli.demo import shown_methods
 from geofuse.spatiotemporal import METHODS
 
 
@@ -39,7 +40,7 @@ def demo(tmp_path_factory):
 
 def test_page_picture_and_products_lie_in_the_folder(demo):
     folder, _ = demo
-    products = {f"{name}.tif" for name in METHODS}
+    products = {f"{name}.tif" for name in shown_methods()}
     visible = {path.name for path in folder.iterdir() if path.name[0] != "."}
     assert visible == {"index.html", "overview.png", "inputs", *products}
     assert (folder / "overview.png").read_bytes().startswith(b"\x89PNG")
@@ -48,7 +49,7 @@ def test_page_picture_and_products_lie_in_the_folder(demo):
 
 def test_products_are_whole_and_tell_how_they_were_made(demo):
     folder, _ = demo
-    for name in METHODS:
+    for name in shown_methods():
         with rasterio.open(folder / f"{name}.tif") as file:
             assert file.shape == (64, 64)
             assert file.descriptions == ("green", "red", "nir", "swir1")
@@ -61,7 +62,7 @@ def test_products_are_whole_and_tell_how_they_were_made(demo):
 def test_the_commands_on_the_page_make_the_same_products(demo, tmp_path, capsys):
     folder, _ = demo
     commands = shown(folder / "index.html")
-    assert list(commands) == list(METHODS)
+    assert list(commands) == shown_methods()
     for name, command in commands.items():
         assert command[:2] == ["geofuse", "fuse"]
         assert command[-2:] == ["-o", str(folder / f"{name}.tif")]
@@ -84,8 +85,8 @@ def test_the_table_has_every_method_and_ends_with_the_path_of_the_page(demo):
     lines = said.splitlines()
     assert lines[-1] == str(folder / "index.html")
     (head,) = [number for number, line in enumerate(lines) if line.startswith("RMSE")]
-    rows = [line.split() for line in lines[head + 1 : head + 1 + len(METHODS)]]
-    assert {row[0] for row in rows} == set(METHODS)
+    rows = [line.split() for line in lines[head + 1 : head + 1 + len(shown_methods())]]
+    assert {row[0] for row in rows} == set(shown_methods())
     means = [float(row[5]) for row in rows]
     assert means == sorted(means)
     assert 0 < means[0] < 0.2
@@ -93,7 +94,7 @@ def test_the_table_has_every_method_and_ends_with_the_path_of_the_page(demo):
 
 def test_a_demo_may_be_given_again_and_leaves_other_files_alone(demo, capsys):
     folder, _ = demo
-    before = {name: pixels(folder / f"{name}.tif") for name in METHODS}
+    before = {name: pixels(folder / f"{name}.tif") for name in shown_methods()}
     kept = [folder / "notes.txt", folder / "inputs" / "mine.tif"]
     for path in kept:
         path.write_text("mine")

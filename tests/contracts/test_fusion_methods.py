@@ -5,6 +5,7 @@ random (`drawn.py`).
 """
 
 import dataclasses
+import os
 
 import dask
 import dask.array as da
@@ -91,9 +92,16 @@ METHODS_UNDER_CONTRACT = (
         training=SHORT,
     ),
     EDCSTFN(size="small", training=SHORT),
-    GANSTFM(size="small", training=SHORT),
-    FusionUNet(size="small", training=SHORT),
-    LocalAttentionNet(size="small", training=SHORT),
+    # Minutes of compiling: with GEOFUSE_ALL_CONTRACTS=1.
+    *(
+        (
+            GANSTFM(size="small", training=SHORT),
+            FusionUNet(size="small", training=SHORT),
+            LocalAttentionNet(size="small", training=SHORT),
+        )
+        if os.environ.get("GEOFUSE_ALL_CONTRACTS")
+        else ()
+    ),
 )
 
 #: Convolutions and products of matrices are summed in an order that suits the size of the
@@ -189,6 +197,8 @@ def cluster():
 
 def test_every_method_is_under_contract():
     known = {*METHODS.values(), *LEARNED.values()}
+    if not os.environ.get("GEOFUSE_ALL_CONTRACTS"):
+        known -= {GANSTFM, FusionUNet, LocalAttentionNet}
     assert {type(method) for method in METHODS_UNDER_CONTRACT} == known
 
 

@@ -15,7 +15,7 @@ from geofuse.errors import (
     ParameterError,
     WriteError,
 )
-from geofuse.spatiotemporal import METHODS
+from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.synthetic import simulate_case
 from geofuse.training import model_folder, pretrained
@@ -26,7 +26,7 @@ from geofuse.training.weights import Weights
 from tests.contracts.test_fusion_methods import METHODS_UNDER_CONTRACT
 from tests.training.tiny_method import TinyLine
 
-KNOWN = {**METHODS, "tiny-line": TinyLine}
+KNOWN = {**ALL_METHODS, "tiny-line": TinyLine}
 WEIGHTS = Weights({"kernel": np.array([0.9, -0.8, 0.9]), "bias": np.float32(0.01)})
 FITTED = TinyLine(noise=0.02, training=Training(steps=7), weights=WEIGHTS)
 CARD = Card(
@@ -74,9 +74,9 @@ def test_a_saved_method_is_loaded_and_predicts_the_same(tmp_path):
 
 @pytest.mark.parametrize("method", METHODS_UNDER_CONTRACT, ids=repr)
 def test_every_method_is_the_same_after_saving(method, tmp_path):
-    names = {kind: name for name, kind in METHODS.items()}
-    folder = save_method(method, names[type(method)], tmp_path / "m", known=METHODS)
-    assert load_method(folder, METHODS) == method
+    names = {kind: name for name, kind in ALL_METHODS.items()}
+    folder = save_method(method, names[type(method)], tmp_path / "m", known=ALL_METHODS)
+    assert load_method(folder, ALL_METHODS) == method
 
 
 def test_methods_within_methods_keep_their_weights(tmp_path):
