@@ -29,7 +29,7 @@ def test_the_list_is_json_too(geofuse_command):
 
 
 def test_every_method_is_made_from_its_own_defaults():
-    for name, method in METHODS.items():
+    for name, method in ALL_METHODS.items():
         assert method_from(name, []) == method()
 
 
