@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 
 from geofuse.errors import OutOfRangeWarning
-from geofuse.spatiotemporal import METHODS
+from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.saved import load
 from geofuse.synthetic import simulate_case
 from geofuse.training import loop
@@ -27,7 +27,7 @@ LOOK = (*SENSORS, "--bands", "red,nir")
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(METHODS, "tiny-line", TinyLine)
+    monkeypatch.setitem(ALL_METHODS, "tiny-line", TinyLine)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def model(folder, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("models") / "line"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(METHODS, "tiny-line", TinyLine)
+        patch.setitem(ALL_METHODS, "tiny-line", TinyLine)
         assert main(list(map(str, training(folder, out, "--seed", "4")))) == 0
     return out
 
