@@ -115,8 +115,8 @@ def _agreement(parts: list[_Parts]) -> Agreement:
         size(_about_line(change) * per_cell[1]),
         size(base.xx * per_cell[0]),
         size(within.xx / np.maximum(within.pixels, 1.0)),
-        _correlation(base),
-        _correlation(change),
+        base.correlation(),
+        change.correlation(),
         np.arcsinh(base.line()[0]),
         np.arcsinh(change.line()[0]),
     ]
@@ -135,8 +135,3 @@ def _about_line(joint: Moments) -> np.ndarray:
     """Sum of squares that the line of y on x leaves."""
     slope = joint.xy / np.where(joint.xx > 0, joint.xx, 1.0)
     return np.maximum(joint.yy - slope * joint.xy, 0.0)
-
-
-def _correlation(joint: Moments) -> np.ndarray:
-    root = np.sqrt(joint.xx * joint.yy)
-    return np.where(root > 0, joint.xy / np.where(root > 0, root, 1.0), 0.0)

@@ -252,9 +252,8 @@ class _Scene:
 
     @property
     def step(self) -> int:
-        """Side of the tile: a coarse pixel where the method looks at those, else 1."""
-        on_coarse_grid = self.method.coarse_halo is not None
-        return self.inputs.scale or 1 if on_coarse_grid else 1
+        """Side of the tile: the least that the method's tiles start at multiples of."""
+        return self.method.step(self.inputs.scale)
 
     @property
     def blank(self) -> xr.DataArray:

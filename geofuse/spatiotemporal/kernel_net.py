@@ -164,6 +164,10 @@ class KernelNet(FusionMethod):
         return WINDOW + BEYOND
 
     @override
+    def compiled(self) -> "KernelNet":
+        return replace(self, weights=None)
+
+    @override
     def fit(self, cases: Sequence[FusionCase], *, seed: int = 0) -> "KernelNet":
         """Learn from cases, from the weights it has, if any.
 

@@ -57,8 +57,8 @@ def kernel_scene(parts: list[list[Moments]], *, scale: int | None) -> KernelScen
     size = math.log2(scale or 1) / 4
     numbers = [
         np.sqrt(np.maximum(_mean(sensors, sensors.yy), 0.0)) / spread,
-        _correlation(sensors),
-        _correlation(dates),
+        sensors.correlation(),
+        dates.correlation(),
         np.sqrt(_change_power(dates)) / spread,
         (dates.mean_y - dates.mean_x) / spread,
         (sensors.mean_x - sensors.mean_y) / spread,
@@ -71,12 +71,6 @@ def kernel_scene(parts: list[list[Moments]], *, scale: int | None) -> KernelScen
 
 def _mean(of: Moments, total: np.ndarray) -> np.ndarray:
     return total / np.maximum(of.pixels, 1.0)
-
-
-def _correlation(of: Moments) -> np.ndarray:
-    """Correlation; 0 where either is constant."""
-    product = of.xx * of.yy
-    return np.where(product > 0, of.xy / np.sqrt(np.where(product > 0, product, 1)), 0)
 
 
 def _change_power(of: Moments) -> np.ndarray:

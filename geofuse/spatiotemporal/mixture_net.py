@@ -87,7 +87,7 @@ EXPERTS: tuple[FusionMethod, ...] = (
 )
 
 
-#: How the gate is trained: samples of 512 pixels are small, so that steps are quick.
+#: How the gate is trained: samples of 256 pixels are small, so that steps are quick.
 TRAINING = Training(steps=2000, batch=32, learning_rate=3e-3, weight_decay=1e-4)
 
 #: Places of a case that `fit` learns from.
@@ -344,7 +344,12 @@ class MixtureNet(FusionMethod):
             attrs={"long_name": "weight of an expert", "grid_mapping": "spatial_ref"},
         ).assign_coords(time=inputs.date.astype("datetime64[ns]"))
         return map_tiles(
-            partial(_gates, self, np.asarray(first.lags, np.float32), Scale(scale)),
+            partial(
+                _gates,
+                self.compiled(),
+                np.asarray(first.lags, np.float32),
+                Scale(scale),
+            ),
             first.rasters(),
             template.to_dataset(name="gates"),
             halo=self.trim(scale),

@@ -32,6 +32,11 @@ class Moments(NamedTuple):
         """Population variance of x; NaN where there is no valid pixel."""
         return self.xx / np.where(self.pixels > 0, self.pixels, np.nan)
 
+    def correlation(self) -> np.ndarray:
+        """Correlation of x and y; 0 where either is constant."""
+        power = self.xx * self.yy
+        return np.where(power > 0, self.xy / np.sqrt(np.where(power > 0, power, 1)), 0)
+
     def line(self) -> tuple[np.ndarray, np.ndarray]:
         """Slope and intercept of y on x by least squares.
 
