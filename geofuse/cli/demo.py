@@ -1,4 +1,4 @@
-"""Fuse a simulated scene with every method, score them, and make a page of it.
+"""Fuse a simulated scene with every fixed method, score them, and make a page of it.
 
   geofuse demo --out demo --size 512
 
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-HELP = "fuse a simulated scene with every method, and make a page of it"
+HELP = "fuse a simulated scene with every fixed method, and make a page of it"
 
 _SMALLEST, _LARGEST = 64, 8192
 _MARK = ".geofuse-demo"
