@@ -30,7 +30,7 @@ from geofuse.spatiotemporal.mixture_training import (
     fit_gate,
     gate_samples,
 )
-from geofuse.spatiotemporal.saved import save
+from geofuse.saved import save
 from geofuse.synthetic.training_scene import draw_training_case
 from geofuse.training.card import Card
 from geofuse.training.loop import Training

@@ -48,8 +48,8 @@ from .spatiotemporal.baselines import LinearInTime as LinearInTime
 from .spatiotemporal.baselines import BandLine as BandLine
 from .spatiotemporal.spectral_line import SpectralLine as SpectralLine
 from .training.settings import Training as Training
-from .spatiotemporal.saved import save as save
-from .spatiotemporal.saved import load as load
+from .saved import save as save
+from .saved import load as load
 from .spatiotemporal.explain import implicit_kernel as implicit_kernel
 from .spatiotemporal.explain import input_derivatives as input_derivatives
 from .spatiotemporal.explain import kernels_at as kernels_at

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import geofuse
 from geofuse.cli import (
+    accuracy,
+    classify,
     demo,
     despeckle,
     features,
@@ -31,6 +33,8 @@ COMMANDS = {
     "fuse": fuse,
     "series": series,
     "train": train,
+    "classify": classify,
+    "accuracy": accuracy,
     "score": score,
     "features": features,
     "despeckle": despeckle,

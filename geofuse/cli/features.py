@@ -17,6 +17,13 @@ import re
 import sys
 from typing import Any
 
+from geofuse.cli.modality_files import (
+    ONLY,
+    add_modality_arguments,
+    is_named,
+    modality_files,
+    open_modalities,
+)
 from geofuse.cli.options import (
     add_tile_arguments,
     check_no_input,
@@ -43,16 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT.tif", help="the product (COG)"
     )
+    add_modality_arguments(parser)
     each: dict[str, Any] = {"action": "append", "default": []}
-    parser.add_argument(
-        "--sensor", **each, metavar="[NAME=]S", help="see geofuse fuse --fine-sensor"
-    )
-    parser.add_argument(
-        "--bands", **each, metavar="[NAME=]red,nir,…", help="bands, by common name"
-    )
-    parser.add_argument(
-        "--unit", **each, metavar="[NAME=]dB", help="of SAR: dB, or 1 for linear power"
-    )
     parser.add_argument(
         "--indices", metavar="ndvi,…", help="names of indices, or 'name = formula'"
     )
@@ -95,9 +94,9 @@ def run(options: argparse.Namespace) -> int:
 
     check_running(options)
     files = _files(options)
-    images = _open(files, options)
+    images = open_modalities(files, options)
     stack = _stack(options, images)
-    given = images if _named(options.files) else next(iter(images.values()))
+    given = next(iter(images.values())) if list(images) == [ONLY] else images
     features = stack.extract(given, tile=options.tile).rename(feature="band")
     if sys.stderr.isatty():
         count, height, width = features.shape
@@ -118,78 +117,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _files(options: argparse.Namespace) -> dict[str, str]:
-    """Files by the name of their modality."""
-    from geofuse.errors import ParameterError
-    from geofuse.features.modalities import ONLY
-
-    if not _named(options.files):
-        if len(options.files) > 1:
-            raise ParameterError(
-                f"expected NAME=FILE where there are several files, found "
-                f"{', '.join(options.files)}; for example s2={options.files[0]}"
-            )
+    """Files by the name of their modality, none of which is written over."""
+    if len(options.files) == 1 and not is_named(options.files[0]):
         files = {ONLY: options.files[0]}
     else:
-        pairs = [text.split("=", 1) for text in options.files]
-        files = {pair[0]: pair[-1] for pair in pairs}
-        if len(files) < len(pairs) or any(len(pair) < 2 for pair in pairs):
-            raise ParameterError(
-                f"expected NAME=FILE, each name once, found {', '.join(options.files)}"
-            )
+        files = modality_files(options.files)
     written = [path for path in (options.out, options.preview) if path]
     check_no_input(written, files.values())
     return files
-
-
-def _named(files: list[str]) -> bool:
-    first = files[0]
-    return bool(re.match(r"[A-Za-z]\w*=.", first)) and not os.path.exists(first)
-
-
-def _open(files: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
-    """Images by modality, on the grid of the first one."""
-    from geofuse.rasters.align import align
-    from geofuse.rasters.optical import open_optical
-    from geofuse.rasters.sensors import sensor_of
-    from geofuse.rasters.source import inspect
-
-    sensors = _by_name(options.sensor, files, "--sensor")
-    bands = _by_name(options.bands, files, "--bands")
-    units = _by_name(options.unit, files, "--unit")
-    images: dict[str, Any] = {}
-    for name, path in files.items():
-        sensor, chosen = sensors.get(name, "generic"), listed(bands.get(name))
-        if chosen is None and not sensor_of(sensor).bands:
-            described = [str(text or "") for text in inspect(path).descriptions]
-            if all(described) and len(set(described)) == len(described):
-                chosen = described
-        # The date has no meaning here, and is dropped.
-        image = open_optical(path, sensor, date="1970-01-01", bands=chosen)
-        image = image.drop_vars("time")
-        if name in units:
-            image = image.assign_attrs(units=units[name])
-        first = next(iter(images.values()), None)
-        images[name] = image if first is None else align(image, like=first)
-    return images
-
-
-def _by_name(texts: list[str], files: dict[str, str], option: str) -> dict[str, str]:
-    """Values of an option by modality: NAME=value, or one value for the only file."""
-    from geofuse.errors import UnknownNameError, did_you_mean
-
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if equals and name in files:
-            values[name] = value
-        elif len(files) == 1:
-            values[next(iter(files))] = text
-        else:
-            raise UnknownNameError(
-                f"expected {option} NAME=value with NAME out of {', '.join(files)}, "
-                f"found {text!r}; {did_you_mean(name, files)}"
-            )
-    return values
 
 
 def _stack(options: argparse.Namespace, images: dict[str, Any]) -> Any:

@@ -83,7 +83,7 @@ def method_or_model(
         ParameterError: A value is of the wrong kind or out of range.
     """
     from geofuse.spatiotemporal import ALL_METHODS
-    from geofuse.spatiotemporal.saved import load
+    from geofuse.saved import load
 
     known = ALL_METHODS if methods is None else methods
     is_folder = os.path.isdir(name) or os.path.basename(name) != name

@@ -32,7 +32,7 @@ from geofuse.errors import (
 )
 from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.modality import Modality, check_images, checked_ranges
-from geofuse.rasters.legend import UNLABELED, Legend
+from geofuse.rasters.legend import UNLABELED, Legend, legend_in, legend_of
 from geofuse.tiling import gathered, map_tiles
 
 
@@ -207,6 +207,30 @@ class LandCoverClassifier(abc.ABC):
             ),
             token=f"{self!r} {wanted}",
         )
+
+
+def legend_for(
+    classifier: LandCoverClassifier, cases: Sequence[LandCoverCase]
+) -> Legend:
+    """The legend of a classifier; where it has none, that of the labels.
+
+    Args:
+        classifier: A classifier, fitted or not.
+        cases: Cases whose labels tell their legend in their attributes.
+
+    Raises:
+        ParameterError: Neither tells.
+    """
+    if classifier.classes is not None:
+        return legend_of(classifier.classes)
+    told = [legend for case in cases if (legend := legend_in(case.labels))]
+    if not told:
+        name = type(classifier).__name__
+        raise ParameterError(
+            f"expected the classes of the labels, found none; write {name}(classes="
+            "('water', 'crops')), or open the labels with geofuse.open_labels"
+        )
+    return told[0]
 
 
 def present(channels: Any) -> Any:

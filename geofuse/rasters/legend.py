@@ -8,9 +8,12 @@
 Where nothing is known of a pixel its number is -1, whatever the file says.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import xarray as xr
 
 from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
 
@@ -128,7 +131,7 @@ class Legend:
             "flag_values": list(range(len(self))),
             "flag_meanings": " ".join(name.replace(" ", "_") for name in self.names),
             "flag_colors": " ".join(self.colors),
-            "class_names": ", ".join(self.names),
+            "class_names": json.dumps(self.names),
             "class_codes": ", ".join(map(str, self.codes)),
         }
 
@@ -140,6 +143,20 @@ def legend_of(classes: Legend | Sequence[str]) -> Legend:
     (0, 1)
     """
     return classes if isinstance(classes, Legend) else Legend(tuple(classes))
+
+
+def legend_in(labels: xr.DataArray) -> Legend | None:
+    """The legend that labels tell in their attributes; None where they tell none.
+
+    Args:
+        labels: Numbers of classes, as `geofuse.open_labels` gives them.
+    """
+    told = labels.attrs
+    if "class_names" not in told:
+        return None
+    names = tuple(json.loads(str(told["class_names"])))
+    codes = tuple(int(code) for code in str(told["class_codes"]).split(", "))
+    return Legend(names, codes, tuple(str(told["flag_colors"]).split()))
 
 
 def _colors_of(names: Sequence[str]) -> tuple[str, ...]:

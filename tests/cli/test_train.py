@@ -13,7 +13,7 @@ from affine import Affine
 
 from geofuse.errors import OutOfRangeWarning
 from geofuse.spatiotemporal import ALL_METHODS
-from geofuse.spatiotemporal.saved import load
+from geofuse.saved import load
 from geofuse.synthetic import simulate_case
 from geofuse.training import loop
 from geofuse.training.checkpoint import read_card

@@ -14,7 +14,7 @@ from geofuse.spatiotemporal.fusion_unet import FusionUNet
 from geofuse.spatiotemporal.learned import scene_scale
 from geofuse.spatiotemporal.local_attention_net import LocalAttentionNet
 from geofuse.spatiotemporal.method import _predict
-from geofuse.spatiotemporal.saved import load, save
+from geofuse.saved import load, save
 from geofuse.synthetic import simulate_case
 from geofuse.training.loop import Training
 from geofuse.training.watching import watching

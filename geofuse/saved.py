@@ -1,22 +1,31 @@
-"""Save and load methods, fitted or not: `geofuse.save`, `geofuse.load`."""
+"""Save and load methods and classifiers, fitted or not: `geofuse.save`, `geofuse.load`."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 from geofuse.errors import ParameterError
+from geofuse.landcover import CLASSIFIERS
+from geofuse.landcover.classifier import LandCoverClassifier
 from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.training.card import Card
 from geofuse.training.checkpoint import load_method, save_method
 
+#: All that can be saved, by the name it has on the command line.
+SAVABLE: dict[str, type] = {**ALL_METHODS, **CLASSIFIERS}
+
 
 def save(
-    method: FusionMethod, folder: str | os.PathLike[str], *, card: Card | None = None
+    method: FusionMethod | LandCoverClassifier,
+    folder: str | os.PathLike[str],
+    *,
+    card: Card | None = None,
 ) -> Path:
     """Save a method to a folder: its fields as JSON, what it learned as safetensors.
 
     Args:
-        method: A method of geofuse, fitted or not.
+        method: A method or classifier of geofuse, fitted or not.
         folder: Where to; an older model there is replaced in the end, in one step.
         card: What to tell about it: data, seed, scores.
 
@@ -28,34 +37,36 @@ def save(
         WriteError: The folder cannot be written, or holds other files.
     """
     name = name_of(method)
-    return save_method(method, name, folder, card=card, known=ALL_METHODS)
+    return save_method(method, name, folder, card=card, known=SAVABLE)
 
 
-def load(folder: str | os.PathLike[str]) -> FusionMethod:
+def load(folder: str | os.PathLike[str]) -> Any:
     """Load a method that `save` or `geofuse train` has written. Nothing is executed.
 
     Args:
         folder: A model folder.
+
+    Returns:
+        A `FusionMethod` or a `LandCoverClassifier`, as it was saved.
 
     Raises:
         ModelReadError: It is no model folder, damaged, of a newer format, or of a method or
             field that this version does not know.
         ParameterError: A field is out of range.
     """
-    method: FusionMethod = load_method(folder, ALL_METHODS)
-    return method
+    return load_method(folder, SAVABLE)
 
 
-def name_of(method: FusionMethod) -> str:
+def name_of(method: FusionMethod | LandCoverClassifier) -> str:
     """The name of a method on the command line.
 
     Args:
-        method: A method of geofuse.
+        method: A method or classifier of geofuse.
 
     Raises:
         ParameterError: It is not one of geofuse's.
     """
-    for name, kind in ALL_METHODS.items():
+    for name, kind in SAVABLE.items():
         if type(method) is kind:
             return name
     raise ParameterError(
