@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 #: Least and greatest log variance that counts, in squared units of the scene's spread.
 LOG_VARIANCES = (-12.0, 6.0)
@@ -124,6 +124,26 @@ def physical_consistency(
     residual = _cells(error, scale) / jnp.where(enough, share, 1.0)
     beyond = jnp.maximum(jnp.abs(residual) - jnp.asarray(noise, error.dtype), 0.0)
     return _mean(beyond**2, enough)
+
+
+def cross_entropy(
+    logits: Float[Array, "batch y x outcome"],
+    labels: Int[Array, "batch y x"],
+    class_weight: Float[Array, " outcome"],
+) -> Float[Array, ""]:
+    """Mean of -log of the probability of the label, times the weight of its class.
+
+    Args:
+        logits: Log-probabilities of the classes, up to a constant.
+        labels: Numbers of classes; pixels below 0 do not count.
+        class_weight: How much a pixel of each class counts; 1 for all is the natural
+            prior, 1 / its share among the labels makes all classes count alike.
+    """
+    valid = labels >= 0
+    known = jnp.where(valid, labels, 0)
+    safe = jnp.where(valid[..., None], logits, 0.0)
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(safe), known[..., None], axis=-1)
+    return _mean(-class_weight[known] * chosen[..., 0], valid)
 
 
 #: Less than any power of a spectrum that has an angle, and than any angle that matters.
