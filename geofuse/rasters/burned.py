@@ -108,7 +108,8 @@ class BurnedShapes:
                     first - top : first - top + part.shape[0],
                     start - left : start - left + part.shape[1],
                 ] = part
-        return np.asarray(values[np.ix_(*(i - i.min() for i in wanted))])
+        picked = values[np.ix_(*(np.ravel(i - i.min()) for i in wanted))]
+        return picked.reshape([n for i in wanted for n in i.shape])
 
     def _block(self, row: int, column: int) -> np.ndarray:
         height = min(BLOCK, self.shape[0] - row)

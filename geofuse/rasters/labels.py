@@ -99,19 +99,12 @@ def open_labels(
         ParameterError: A code is not in the legend (for a raster: while computing), the
             raster holds no whole numbers, or too many of them.
     """
-    if unknown not in UNKNOWN or resampling not in _RESAMPLINGS:
-        wrong, known = (
-            (unknown, UNKNOWN)
-            if unknown not in UNKNOWN
-            else (
-                resampling,
-                _RESAMPLINGS,
+    for wanted, known in ((unknown, UNKNOWN), (resampling, _RESAMPLINGS)):
+        if wanted not in known:
+            raise UnknownNameError(
+                f"expected one of {', '.join(known)}, found {wanted!r}; "
+                f"{did_you_mean(wanted, known)}"
             )
-        )
-        raise UnknownNameError(
-            f"expected one of {', '.join(known)}, found {wrong!r}; "
-            f"{did_you_mean(str(wrong), known)}"
-        )
     classes = None if legend is None else legend_of(legend)
     ignored = tuple(int(code) for code in nodata)
     if is_vector(path):
@@ -121,12 +114,13 @@ def open_labels(
                 "none; polygons have no pixels of their own"
             )
         return _burned(path, like, classes, column, layer, ignored, unknown == "error")
+    file = inspect(path)
     if column is not None or layer is not None:
         raise ParameterError(
             f"expected column and layer for a vector file, found the raster "
             f"{name_of(path)}; leave them out"
         )
-    return _coded(inspect(path), like, classes, ignored, unknown == "error", resampling)
+    return _coded(file, like, classes, ignored, unknown == "error", resampling)
 
 
 def legend_in(labels: xr.DataArray) -> Legend:
@@ -285,7 +279,8 @@ def _found_legend(
     ).compute()
     if not found.size or found.size > MAX_CLASSES:
         raise ParameterError(
-            f"expected from 1 to {MAX_CLASSES} codes of classes, found {found.size} in "
+            f"expected from 1 to {MAX_CLASSES} codes of classes, found "
+            f"{found.size or 'none'}{' or more' * (found.size > MAX_CLASSES)} in "
             f"{file.path}; is it a map of classes? Codes that mean no label are named "
             "in nodata="
         )

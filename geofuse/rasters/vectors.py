@@ -3,13 +3,15 @@
 A vector file is not to be trusted either. GDAL has drivers that follow what a file says
 about other files and hosts, and pyogrio opens with all of them. So a file is opened with
 it only where its first bytes are those of a GeoPackage or a shapefile: such a header has
-a zero byte within 16, where GDAL's search for the text of those drivers ends. GeoJSON is
-read without GDAL.
+a zero byte within 16, where a search for the text of those drivers ends. GeoJSON is read
+without GDAL.
 """
 
 import importlib
 import json
 import os
+import threading
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +42,9 @@ FORMATS = {
 #: A file is held in memory, so that this bounds it. Parsed GeoJSON takes ten times more.
 MAX_VECTOR_BYTES = 2 * 2**30
 MAX_GEOJSON_BYTES = 256 * 2**20
+
+#: Warning filters belong to the process, so that only one thread may change them.
+_READING = threading.Lock()
 
 #: What can be burned into a grid.
 _KINDS = ("Point", "Polygon", "MultiPoint", "MultiPolygon")
@@ -178,8 +183,9 @@ def _checked(path: str | os.PathLike[str]) -> str:
             f"{local}; cut it to the area of the image: ogr2ogr -spat … labels.gpkg INPUT"
         )
     with open(local, "rb") as file:
-        start = file.read(len(magic))
-    if start != magic:
+        start = file.read(72)
+    # Bytes 68 to 71 say that SQLite holds a GeoPackage.
+    if not start.startswith(magic) or (ending == ".gpkg" and start[68:70] != b"GP"):
         raise RasterReadError(
             f"expected the first bytes of a {ending} file, found others in {local}; it "
             "is damaged or of another format: fetch it again, or convert it with ogr2ogr"
@@ -230,26 +236,40 @@ def _read_with_gdal(
     layer: str | None,
     near: GeoBox | None,
 ) -> tuple[np.ndarray, list[Any], CRS | None]:
-    pyogrio, shapely = package("pyogrio"), package("shapely")
+    shapely = package("shapely")
     try:
-        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind]
-        chosen = _layer(layer, layers, path)
-        info = pyogrio.read_info(path, layer=chosen)
-        if info["driver"] != driver:
-            raise RasterReadError(
-                f"expected a file that GDAL reads as {driver}, found {info['driver']} at "
-                f"{path}; convert it: ogr2ogr labels.gpkg INPUT"
-            )
-        name = _column(column, list(info["fields"]), path)
-        crs = _crs_of(info["crs"], path) if info["crs"] else None
-        _, _, geometries, fields = pyogrio.raw.read(
-            path, layer=chosen, columns=[name], bbox=_box_in(crs, near)
-        )
-        found = np.asarray(shapely.from_wkb(geometries), object)
+        # What GDAL warns of is told by pyogrio in a place where an error would be lost.
+        with _READING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _layer_of(path, driver, column, layer, near)
     except (RuntimeError, ValueError, shapely.errors.ShapelyError) as error:
         if isinstance(error, GeofuseError):
             raise
         raise _damaged(path, error) from error
+
+
+def _layer_of(
+    path: str,
+    driver: str,
+    column: str | None,
+    layer: str | None,
+    near: GeoBox | None,
+) -> tuple[np.ndarray, list[Any], CRS | None]:
+    pyogrio, shapely = package("pyogrio"), package("shapely")
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind]
+    chosen = _layer(layer, layers, path)
+    info = pyogrio.read_info(path, layer=chosen)
+    if info["driver"] != driver:
+        raise RasterReadError(
+            f"expected a file that GDAL reads as {driver}, found {info['driver']} at "
+            f"{path}; convert it: ogr2ogr labels.gpkg INPUT"
+        )
+    name = _column(column, list(info["fields"]), path)
+    crs = _crs_of(info["crs"], path) if info["crs"] else None
+    _, _, geometries, fields = pyogrio.raw.read(
+        path, layer=chosen, columns=[name], bbox=_box_in(crs, near)
+    )
+    found = np.asarray(shapely.from_wkb(geometries), object)
     return found, fields[0].tolist(), crs
 
 
@@ -259,7 +279,7 @@ def _box_in(crs: CRS | None, grid: GeoBox | None) -> tuple[float, ...] | None:
         return None
     try:
         transformer = Transformer.from_crs(grid.crs.proj, crs, always_xy=True)
-        box = transformer.transform_bounds(*grid.boundingbox, densify_pts=21)
+        box = transformer.transform_bounds(*tuple(grid.boundingbox)[:4])
     except ProjError:
         return None
     # Where the box goes around the antimeridian its left is right of its right.

