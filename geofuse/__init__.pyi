@@ -4,6 +4,10 @@ from .rasters.sensors import Sensor as Sensor
 from .rasters.optical import open_optical as open_optical
 from .rasters.quality import open_quality as open_quality
 from .rasters.quality import valid_from as valid_from
+from .rasters.legend import Legend as Legend
+from .rasters.labels import open_labels as open_labels
+from .rasters.labels import legend_in as legend_in
+from .rasters.map_file import write_map as write_map
 from .rasters.sar import open_sar as open_sar
 from .rasters.backscatter import to_db as to_db
 from .rasters.backscatter import from_db as from_db

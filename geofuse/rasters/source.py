@@ -131,6 +131,16 @@ def inspect(path: str | os.PathLike[str]) -> RasterFile:
         ) from error
 
 
+def palette(file: RasterFile) -> dict[int, tuple[int, int, int]]:
+    """Red, green and blue, 0 to 255, of each DN of the first band; empty if none."""
+    with _opened(file.path, file.driver) as dataset:
+        try:
+            colors = dataset.colormap(1)
+        except ValueError:
+            return {}
+    return {int(dn): tuple(color[:3]) for dn, color in colors.items()}
+
+
 @dataclass(frozen=True)
 class RasterSource:
     """Physical values of a part of a file, as an array that reads what is indexed.

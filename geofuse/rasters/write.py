@@ -72,7 +72,9 @@ def write_cog(
     """Write an image to a Cloud-Optimized GeoTIFF, computing it tile by tile.
 
     Args:
-        image: Image (band, y, x) or (y, x), lazy or not; floats get nodata = NaN.
+        image: Image (band, y, x) or (y, x), lazy or not; floats get nodata = NaN,
+            integers the attribute `_FillValue`, and a palette where it has one band of 8
+            or 16 bits without sign and the attributes `flag_values` and `flag_colors`.
         path: Where to; an existing file is replaced in the end, in one step.
         tags: Metadata to store beside what the image's attributes say.
         workers: Threads; by default what dask is configured for. A connected dask
@@ -216,6 +218,8 @@ class _Stage:
         self.job = tokenize(self.image.data.name, self.image.dtype.str, self.tags)
         self.kept: dict[tuple[int, int], str] = {}
         self.any_valid = False
+        floats = np.issubdtype(self.image.dtype, np.floating)
+        self.nodata = np.nan if floats else self.image.attrs.get("_FillValue")
 
     @classmethod
     @contextlib.contextmanager
@@ -264,6 +268,7 @@ class _Stage:
         # Overviews are made of whole rows of blocks: low ones take less memory.
         block = min(BLOCK // 4, math.ceil(max(height, width) / 16) * 16)
         floats = np.issubdtype(self.image.dtype, np.floating)
+        colors = _palette(self.image)
         profile: dict[str, Any] = {
             "driver": "GTiff",
             "count": count,
@@ -271,7 +276,7 @@ class _Stage:
             "width": width,
             "dtype": self.image.dtype.name,
             "crs": None if grid.crs is None else grid.crs.to_wkt(),
-            "nodata": np.nan if floats else None,
+            "nodata": self.nodata,
             "tiled": True,
             "blockxsize": block,
             "blockysize": block,
@@ -283,6 +288,8 @@ class _Stage:
         with _gdal(), rasterio.open(assembled, "w", **profile) as dataset:
             dataset.descriptions = tuple(str(b) for b in self.image["band"].values)
             dataset.update_tags(**self.tags)
+            if colors:
+                dataset.write_colormap(1, colors)
             for top in range(0, height, BLOCK):
                 for left in range(0, width, BLOCK):
                     rows = slice(top, min(top + BLOCK, height))
@@ -375,7 +382,9 @@ class _Stage:
                     heights[row],
                 )
                 values = dataset.read(window=window)
-                self.any_valid = self.any_valid or bool(np.isfinite(values).any())
+                self.any_valid = self.any_valid or bool(
+                    (np.isfinite(values) & (values != self.nodata)).any()
+                )
                 if digest_of(values) != digest:
                     raise WriteError(
                         f"expected the product of {self.target} to read back as "
@@ -471,6 +480,20 @@ def _overview_factors(height: int, width: int) -> list[int]:
     while math.ceil(max(height, width) / 2 ** len(factors)) > BLOCK:
         factors.append(2 ** (len(factors) + 1))
     return factors
+
+
+def _palette(image: xr.DataArray) -> dict[int, tuple[int, int, int]]:
+    """Red, green and blue by value, as the attributes of a map of classes state them."""
+    values = image.attrs.get("flag_values")
+    colors = str(image.attrs.get("flag_colors", "")).split()
+    if image.shape[0] != 1 or image.dtype not in (np.uint8, np.uint16):
+        return {}
+    if values is None or len(values) != len(colors):
+        return {}
+    return {
+        int(value): (int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16))
+        for value, c in zip(values, colors, strict=True)
+    }
 
 
 def _tags_of(image: xr.DataArray) -> dict[str, str]:
