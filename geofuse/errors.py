@@ -72,6 +72,10 @@ class TooFewPairsError(GeofuseError):
     """A method needs more pairs than it was given."""
 
 
+class LeakError(GeofuseError):
+    """What a method is scored on has reached its training, or its choice."""
+
+
 class NotFittedError(GeofuseError):
     """A learned method was asked to predict before it was fitted."""
 

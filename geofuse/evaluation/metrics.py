@@ -90,7 +90,9 @@ def score(
     1  mean   0.02       3
     2   all   0.02       3
     """
-    chosen = list(METRICS.values()) if metrics is None else [_named(m) for m in metrics]
+    chosen = (
+        list(METRICS.values()) if metrics is None else [metric_of(m) for m in metrics]
+    )
     if not chosen:
         raise ParameterError(
             f"expected at least one metric, found none; known: {', '.join(METRICS)}"
@@ -107,7 +109,15 @@ def score(
     )
 
 
-def _named(metric: Metric | str) -> Metric:
+def metric_of(metric: Metric | str) -> Metric:
+    """The metric of that name; a metric is itself.
+
+    Args:
+        metric: A metric or its name.
+
+    Raises:
+        UnknownNameError: There is no metric of that name.
+    """
     if isinstance(metric, Metric):
         return metric
     if metric not in METRICS:
