@@ -35,12 +35,10 @@ def run(options: argparse.Namespace) -> int:
     from geofuse.cli.train_landcover import legend_from
     from geofuse.evaluation.accuracy import Accuracy, confusion
     from geofuse.evaluation.area import area_adjusted
-    from geofuse.rasters.labels import open_labels
-    from geofuse.rasters.legend import legend_in
+    from geofuse.rasters.labels import legend_in, open_labels
 
     land_cover = open_labels(options.map, legend=legend_from(options.legend))
     legend = legend_in(land_cover)
-    assert legend is not None
     reference = open_labels(
         options.reference, like=land_cover, legend=legend, column=options.column
     )

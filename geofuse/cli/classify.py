@@ -12,6 +12,7 @@ run that was stopped continues when the same command is given again.
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 from geofuse.cli.options import add_tile_arguments, check_no_input, check_running
@@ -87,7 +88,7 @@ def _map(classifier: Any, scene: SceneFiles, options: argparse.Namespace) -> Non
     from geofuse.cli.modality_files import open_modalities
     from geofuse.cli.progress import progress_bar
     from geofuse.landcover.smoothing import smoothed
-    from geofuse.rasters.map_file import map_image
+    from geofuse.rasters.map_file import map_image, write_names
     from geofuse.rasters.write import write_cogs
 
     images = open_modalities(scene.images, options)
@@ -118,6 +119,7 @@ def _map(classifier: Any, scene: SceneFiles, options: argparse.Namespace) -> Non
     }
     with progress_bar(os.path.basename(scene.other)) as progress:
         write_cogs(products, tags=tags, workers=options.workers, progress=progress)
+    write_names(classifier.classes, Path(scene.other))
 
 
 def _together(product: Any, names: tuple[str, ...]) -> Any:

@@ -91,8 +91,7 @@ def _cases(scenes: list[SceneFiles], options: argparse.Namespace) -> list[Any]:
     from geofuse.cli.modality_files import open_modalities
     from geofuse.errors import ParameterError
     from geofuse.landcover.case import LandCoverCase
-    from geofuse.rasters.labels import open_labels
-    from geofuse.rasters.legend import legend_in
+    from geofuse.rasters.labels import legend_in, open_labels
 
     legend = legend_from(options.legend)
     cases: list[Any] = []

@@ -32,7 +32,7 @@ from geofuse.errors import (
 )
 from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.modality import Modality, check_images, checked_ranges
-from geofuse.rasters.legend import UNLABELED, Legend, legend_in, legend_of
+from geofuse.rasters.legend import UNLABELED, Legend, legend_of, stored_legend
 from geofuse.tiling import gathered, map_tiles
 
 
@@ -216,21 +216,16 @@ def legend_for(
 
     Args:
         classifier: A classifier, fitted or not.
-        cases: Cases whose labels tell their legend in their attributes.
-
-    Raises:
-        ParameterError: Neither tells.
+        cases: Cases whose labels tell their legend in their attributes; where they tell
+            none, classes are called by their numbers.
     """
     if classifier.classes is not None:
         return legend_of(classifier.classes)
-    told = [legend for case in cases if (legend := legend_in(case.labels))]
-    if not told:
-        name = type(classifier).__name__
-        raise ParameterError(
-            f"expected the classes of the labels, found none; write {name}(classes="
-            "('water', 'crops')), or open the labels with geofuse.open_labels"
-        )
-    return told[0]
+    told = [legend for case in cases if (legend := stored_legend(case.labels.attrs))]
+    if told:
+        return told[0]
+    last = max((int(case.labels.max()) for case in cases), default=0)
+    return Legend(tuple(f"class {number}" for number in range(max(last, 0) + 1)))
 
 
 def present(channels: Any) -> Any:

@@ -34,6 +34,7 @@ from geofuse.landcover.classifier import (
     LandCoverClassifier,
     LandCoverPrediction,
     LandCoverTile,
+    legend_for,
 )
 from geofuse.landcover.modality import Modality, check_images, modalities_of
 from geofuse.landcover.network_inputs import (
@@ -174,13 +175,7 @@ class NetworkClassifier(LandCoverClassifier):
             ParameterError: There is no case, or fewer than two classes have labels.
             BandMismatchError: Cases have other bands than one another.
         """
-        if self.classes is None:
-            name = type(self).__name__
-            raise ParameterError(
-                f"expected the classes of the labels, found none; write {name}(classes="
-                "('water', 'crops'))"
-            )
-        classes = legend_of(self.classes)
+        classes = legend_for(self, cases)
         counts = check_classes(cases, len(classes))
         known = self.modalities or modalities_of(cases)
         arrays = self._learned_inputs(cases, known)

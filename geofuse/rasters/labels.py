@@ -31,7 +31,7 @@ from geofuse.errors import (
 from geofuse.rasters.align import align, on_one_lattice
 from geofuse.rasters.burned import BurnedShapes
 from geofuse.rasters.grid import describe, grid_of, place
-from geofuse.rasters.legend import UNLABELED, Legend, legend_of
+from geofuse.rasters.legend import UNLABELED, Legend, legend_of, stored_legend
 from geofuse.rasters.placement import chunk_sides, file_grid
 from geofuse.rasters.product_xml import read_xml
 from geofuse.rasters.source import (
@@ -133,27 +133,13 @@ def legend_in(labels: xr.DataArray) -> Legend:
     >>> legend_in(xr.DataArray([[0]], attrs=legend.attributes())) == legend
     True
     """
-    legend = _stored_legend(labels.attrs)
+    legend = stored_legend(labels.attrs)
     if legend is None:
         raise ParameterError(
             f"expected a legend in the attributes of labels, found {sorted(labels.attrs)}"
             "; open them with geofuse.open_labels"
         )
     return legend
-
-
-def _stored_legend(attributes: Any) -> Legend | None:
-    """The legend of attributes or tags; None if there is none that makes sense."""
-    try:
-        codes = tuple(int(code) for code in attributes["class_codes"].split(", "))
-        names = tuple(attributes["class_names"].split(", "))
-        if len(names) != len(codes):  # a name with a comma
-            words = attributes["flag_meanings"].split(" ")
-            names = tuple(word.replace("_", " ") for word in words)
-        colors = tuple(attributes.get("flag_colors", "").split())
-        return Legend(names, codes, colors)
-    except (KeyError, AttributeError, ValueError):  # ParameterError is a ValueError
-        return None
 
 
 def _placed(
@@ -212,7 +198,7 @@ def _coded(
     )
     unlabeled = tuple(float(code) for code in (*stated, *nodata))
     if legend is None:
-        legend = _stored_legend(file.tags) or _found_legend(file, codes, unlabeled)
+        legend = stored_legend(file.tags) or _found_legend(file, codes, unlabeled)
     numbers = codes.map_blocks(
         _numbers,
         legend.codes,

@@ -10,10 +10,9 @@ Where nothing is known of a pixel its number is -1, whatever the file says.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import xarray as xr
+from typing import Any
 
 from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
 
@@ -145,18 +144,19 @@ def legend_of(classes: Legend | Sequence[str]) -> Legend:
     return classes if isinstance(classes, Legend) else Legend(tuple(classes))
 
 
-def legend_in(labels: xr.DataArray) -> Legend | None:
-    """The legend that labels tell in their attributes; None where they tell none.
+def stored_legend(attributes: Mapping[str, Any]) -> Legend | None:
+    """The legend in the attributes of labels or the tags of a file; None if there is none.
 
-    Args:
-        labels: Numbers of classes, as `geofuse.open_labels` gives them.
+    >>> legend = Legend(("water", "crops, winter"), codes=(1, 4))
+    >>> stored_legend(legend.attributes()) == legend
+    True
     """
-    told = labels.attrs
-    if "class_names" not in told:
+    try:
+        names = tuple(map(str, json.loads(attributes["class_names"])))
+        codes = tuple(int(code) for code in str(attributes["class_codes"]).split(", "))
+        return Legend(names, codes, tuple(str(attributes["flag_colors"]).split()))
+    except (KeyError, TypeError, ValueError):  # ParameterError is a ValueError
         return None
-    names = tuple(json.loads(str(told["class_names"])))
-    codes = tuple(int(code) for code in str(told["class_codes"]).split(", "))
-    return Legend(names, codes, tuple(str(told["flag_colors"]).split()))
 
 
 def _colors_of(names: Sequence[str]) -> tuple[str, ...]:

@@ -68,6 +68,26 @@ def write_map(
     Warns:
         NothingValidWarning: No pixel has a class.
     """
+    classes = legend_in(land_cover) if legend is None else legend
+    image = map_image(land_cover, classes)
+    target = write_cog(image, path, tags=tags, workers=workers, progress=progress)
+    write_names(classes, target)
+    return target
+
+
+def map_image(land_cover: xr.DataArray, legend: Legend) -> xr.DataArray:
+    """A map of class numbers as an image of codes, lazy: what `write_cogs` takes.
+
+    `write_names` goes with it when it is written.
+
+    Args:
+        land_cover: Numbers of classes (y, x), integers, -1 where there is none.
+        legend: Their codes, names and colors.
+
+    Raises:
+        GridMismatchError: It is no map (y, x).
+        ParameterError: As `write_map`.
+    """
     if land_cover.dims != ("y", "x"):
         raise GridMismatchError(
             f"expected a map of class numbers (y, x), found {land_cover.dims}; take "
@@ -78,9 +98,8 @@ def write_map(
             f"expected integers, -1 where there is no class, found {land_cover.dtype}; "
             "take product.land_cover"
         )
-    classes = legend_in(land_cover) if legend is None else legend
-    dtype, nodata = stored_as(classes)
-    table = np.array([*classes.codes, nodata], dtype)
+    dtype, nodata = stored_as(legend)
+    table = np.array([*legend.codes, nodata], dtype)
     numbers = land_cover.data
     if not isinstance(numbers, da.Array):
         numbers = da.from_array(numbers, chunks=512)
@@ -91,15 +110,13 @@ def write_map(
     )
     codes.attrs = {
         **land_cover.attrs,
-        **classes.attributes(),
-        "flag_values": list(classes.codes),
+        **legend.attributes(),
+        "flag_values": list(legend.codes),
         "long_name": "code of the class",
         "_FillValue": nodata,
     }
     codes.name = "land_cover"
-    target = write_cog(codes, path, tags=tags, workers=workers, progress=progress)
-    _write_names(classes, target)
-    return target
+    return codes
 
 
 def stored_as(legend: Legend) -> tuple[np.dtype, int]:
@@ -131,7 +148,7 @@ def _codes(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return table[np.where(numbers < 0, count, numbers)]
 
 
-def _write_names(legend: Legend, target: Path) -> None:
+def write_names(legend: Legend, target: Path) -> None:
     """An attribute table beside a map, as GDAL writes it, in one step."""
     root = ElementTree.Element("PAMDataset")
     band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
