@@ -51,7 +51,7 @@ def histogram_ensemble(
     Raises:
         ParameterError: A feature is categorical.
     """
-    start = np.ravel(boosted._baseline_prediction)
+    start = np.ravel(boosted._baseline_prediction).tolist()
     return ensemble_of(
         [
             _histogram_tree(tree.nodes)

@@ -1,9 +1,9 @@
-"""Ensembles of decision trees as plain arrays: what forests and boosting have in common.
+r"""Ensembles of decision trees as plain arrays: what forests and boosting have in common.
 
            x[3] <= 0.2                split      [2 * 3 + 1, leaf, 2 * 0, leaf, leaf]
-          /           \\               threshold  [0.2, 1.5]
+          /           \                threshold  [0.2, 1.5]
        leaf a      x[0] <= 1.5        leaf       [a, b, c]
-                   /       \\          size       [5, …]
+                   /       \           size       [5, …]
                leaf b     leaf c
 
 Trees are stored level by level, so that the children of the n-th split of a tree are its
