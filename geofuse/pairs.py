@@ -198,6 +198,21 @@ class FusionCase:
                 f"found {day_of(reference)}; take the fine image of that day"
             )
 
+    @property
+    def truth(self) -> xr.DataArray:
+        """What is to be found: the reference."""
+        return self.reference
+
+    def only(self, where: xr.DataArray | np.ndarray) -> "FusionCase":
+        """The case with a reference only at some pixels, lazily; the others are NaN.
+
+        Args:
+            where: True (y, x) where the reference is kept.
+        """
+        mask = xr.DataArray(getattr(where, "data", where), dims=("y", "x"))
+        reference = self.reference.where(mask)
+        return FusionCase(self.inputs, reference.transpose("band", "y", "x"))
+
 
 def check_image(image: xr.DataArray, name: str) -> xr.DataArray:
     """Refuse what is not an image: (band, y, x), floats, band names.

@@ -57,13 +57,19 @@ class LandCoverCase:
             )
         check_same_grid(labels, first, names=("labels", name))
 
+    @property
+    def truth(self) -> xr.DataArray:
+        """What is to be found: the labels."""
+        return self.labels
+
     def only(self, where: xr.DataArray | np.ndarray) -> "LandCoverCase":
-        """The case with labels only at some pixels; the others become unlabeled.
+        """The case with labels only at some pixels, lazily; the others are unlabeled.
 
         Args:
             where: True (y, x) where labels are kept.
         """
-        labels = self.labels.where(np.asarray(where), UNLABELED)
+        mask = xr.DataArray(getattr(where, "data", where), dims=("y", "x"))
+        labels = self.labels.where(mask, UNLABELED)
         return LandCoverCase(self.images, labels.astype(self.labels.dtype))
 
 

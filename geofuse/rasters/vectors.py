@@ -277,13 +277,14 @@ def _box_in(crs: CRS | None, grid: GeoBox | None) -> tuple[float, ...] | None:
     """The bounding box of a grid in another CRS; None if it has none there."""
     if crs is None or grid is None or grid.crs is None:
         return None
+    box = grid.boundingbox
     try:
         transformer = Transformer.from_crs(grid.crs.proj, crs, always_xy=True)
-        box = transformer.transform_bounds(*tuple(grid.boundingbox)[:4])
+        found = transformer.transform_bounds(box.left, box.bottom, box.right, box.top)
     except ProjError:
         return None
     # Where the box goes around the antimeridian its left is right of its right.
-    return box if np.isfinite(box).all() and box[0] <= box[2] else None
+    return found if np.isfinite(found).all() and found[0] <= found[2] else None
 
 
 def _layer(wanted: str | None, known: list[str], path: str) -> str:
