@@ -78,6 +78,12 @@ from .features.local import StructureTensor as StructureTensor
 from .features.local import Gabor as Gabor
 from .features.stack import FeatureStack as FeatureStack
 from .features.modalities import On as On
+from .landcover.case import LandCoverCase as LandCoverCase
+from .landcover.classifier import LandCoverClassifier as LandCoverClassifier
+from .landcover.early import EarlyFusion as EarlyFusion
+from .landcover.early_network import EarlyNetwork as EarlyNetwork
+from .landcover.intermediate import IntermediateFusion as IntermediateFusion
+from .landcover.late import LateFusion as LateFusion
 from .rasters.write import write_cog as write_cog
 from .rasters.write import write_cogs as write_cogs
 from .evaluation.metrics import score as score

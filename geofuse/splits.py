@@ -25,7 +25,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, runtime_checkable, TypeVar
 
 import dask.array as da
 import numpy as np
@@ -45,9 +45,9 @@ GUARD = 2
 
 #: Meters in a degree of latitude.
 _DEGREE = 111_320.0
-_MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
+@runtime_checkable
 class HasTruth(Protocol):
     """What can be split: a case of fusion or of land cover."""
 
@@ -221,14 +221,15 @@ def fold_of(
         block: Side of a block in pixels.
         seed: Of the folds.
 
+    Folds follow one another along rows and columns of blocks, as on a Latin square, so
+    that each has its share in any small scene.
+
     >>> fold_of(np.array([0, 31, 32]), np.array([0, 31, 0])).tolist()
-    [3, 3, 2]
+    [4, 4, 2]
     """
-    with np.errstate(over="ignore"):
-        number: Any = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
-        for part in (np.uint64(scene), rows // block, columns // block):
-            number = _mixed(number + np.asarray(part).astype(np.uint64) + np.uint64(1))
-    return (number % np.uint64(folds)).astype(np.int64)
+    first, step = np.random.default_rng([seed, scene]).integers(folds, size=2)
+    step = 2 + step % (folds - 3) if folds > 3 else 1
+    return (first + step * (rows // block) + columns // block) % folds
 
 
 def inside_block(
@@ -242,12 +243,6 @@ def inside_block(
     near = [np.minimum(p % block, block - 1 - p % block) for p in (rows, columns)]
     return np.minimum(*near) >= guard
 
-
-def _mixed(number: np.ndarray) -> np.ndarray:
-    """A number whose bits all depend on all bits of another (SplitMix64)."""
-    for shift, factor in zip((30, 27), _MIX, strict=True):
-        number = (number ^ (number >> np.uint64(shift))) * np.uint64(factor)
-    return number ^ (number >> np.uint64(31))
 
 
 class _Lattice(NamedTuple):

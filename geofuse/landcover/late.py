@@ -117,6 +117,7 @@ class LateFusion(LandCoverClassifier):
                 two classes have a pixel.
             BandMismatchError: Two cases have other bands in one modality.
         """
+        cases = list(cases)
         classes = legend_for(self, cases)
         counts = check_classes(cases, len(classes))
         template = replace(
@@ -251,10 +252,11 @@ def _said(
     _, known = trial.fitted()
     parts = [_said_of(trial, known, case).compute() for case in cases]
     rows = np.concatenate(parts, axis=1)
+    count = len(trial.fitted()[0])
     every = -(-rows.shape[1] // _MOST_PIXELS)
     rows = rows[:, :: max(every, 1)]
     labels = rows[0].astype(np.int64)
-    experts = rows[1:].reshape(len(known), -1, rows.shape[1])
+    experts = rows[1:].reshape(len(known), count + 1, rows.shape[1])
     probability, sure = experts[:, :-1], experts[:, -1]
     return Opinions(probability, sure, np.isfinite(sure)), labels
 

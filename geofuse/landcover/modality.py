@@ -7,7 +7,7 @@ written: dB where linear power was learned, digital numbers where it was reflect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import dask.array as da
 import numpy as np
@@ -29,6 +29,8 @@ from geofuse.tiling import gathered, reduce_tiles, share
 SAMPLED_TILES, SAMPLED_LINES = 64, 48
 #: A scene may lie so many times the range of the training beyond it.
 _TOLERANCE = 3.0
+#: Begins the name of dask arrays that stand for a missing modality.
+_ABSENT = "absent-"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Modality:
     high: tuple[float, ...] = ()
 
 
+@runtime_checkable
 class HasImages(Protocol):
     """What has images by modality: a case."""
 
@@ -178,11 +181,17 @@ def absent(name: str, bands: Sequence[str], like: xr.DataArray) -> xr.DataArray:
     coords = {k: v for k, v in like.coords.items() if "band" not in v.dims}
     coords.pop("band", None)
     data = da.full(
-        shape, np.nan, dtype=np.float32, chunks=chunks, name=f"absent-{shape}"
+        shape, np.nan, dtype=np.float32, chunks=chunks, name=f"{_ABSENT}{shape}"
     )
     return xr.DataArray(
         data, dims=("band", "y", "x"), coords={**coords, "band": list(bands)}, name=name
     )
+
+
+def is_absent(image: xr.DataArray) -> bool:
+    """Whether an image is one that `absent` gave: nothing is known of it anywhere."""
+    name = getattr(image.data, "name", None)
+    return isinstance(name, str) and name.startswith(_ABSENT)
 
 
 def _of_bands(image: xr.DataArray, modality: Modality) -> xr.DataArray:
@@ -241,13 +250,21 @@ def _check_ranges(known: Sequence[Modality], samples: Sequence[np.ndarray]) -> N
                 continue
             middle = float(np.median(valid))
             reach = _TOLERANCE * max(high - low, 1e-6 * max(abs(low), abs(high)))
-            if low - reach <= middle <= high + reach:
+            inside = low - reach <= middle <= high + reach
+            if inside and not _looks_linear(valid, low, high):
                 continue
             raise CalibrationError(
                 f"expected band {band} of {modality.name} like the training, from "
                 f"{low:.4g} to {high:.4g}, found a median of {middle:.4g}; "
                 f"{_guess(middle, low, high)}"
             )
+
+
+def _looks_linear(values: np.ndarray, low: float, high: float) -> bool:
+    """Whether values are never negative and hardly vary where dB was learned."""
+    least, most = np.percentile(values, (1, 99))
+    in_db = low < -3 and low + high < 0
+    return bool(in_db and least >= 0 and most - least < 0.1 * (high - low))
 
 
 def _guess(middle: float, low: float, high: float) -> str:

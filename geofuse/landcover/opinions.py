@@ -136,11 +136,10 @@ def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities to the power 1 / temperature, normalized over the first axis."""
     if temperature == 1:
         return probability
-    powers = np.maximum(probability, 1e-30) ** (1 / temperature)
-    powers = np.where(probability > 0, powers, 0.0)
-    return np.where(
-        np.isfinite(probability), powers / powers.sum(axis=0, keepdims=True), np.nan
-    )
+    known = np.isfinite(probability)
+    safe = np.where(known, probability, 1.0)
+    powers = np.where(safe > 0, np.maximum(safe, 1e-30) ** (1 / temperature), 0.0)
+    return np.where(known, powers / powers.sum(axis=0), np.nan)
 
 
 def fitted_exponents(
