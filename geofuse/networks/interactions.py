@@ -114,7 +114,7 @@ class Add(Interaction):
     @override
     def __call__(self, features: Any, present: Any) -> Fused:
         there = jnp.stack(present, axis=-1)
-        weight = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
+        weight = _equal_shares(there)
         return Fused(self.last(_weighted(features, weight)), weight)
 
 
@@ -295,7 +295,7 @@ class Attention(Interaction):
             likeness, jnp.broadcast_to(there[..., None, :], likeness.shape)
         )
         answers = jnp.einsum("byxij,byxjc->byxic", asked, self.value(tokens))
-        share = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
+        share = _equal_shares(there)
         mean = jnp.einsum("byxi,byxic->byxc", share, tokens + answers)
         weight = jnp.einsum("byxi,byxij->byxj", share, asked)
         return Fused(self.last(mean), weight)
@@ -366,6 +366,12 @@ def _weighted(features: Any, weight: Any) -> Any:
         own = weight[..., number, None]
         total = total + own * jnp.where(own > 0, values, 0.0)
     return total
+
+
+def _equal_shares(there: Any) -> Any:
+    """The same share for all that are there; 0 where none is."""
+    ones = there.astype(jnp.float32)
+    return ones / jnp.maximum(ones.sum(axis=-1, keepdims=True), 1.0)
 
 
 def _softmax(logits: Any, there: Any) -> Any:
