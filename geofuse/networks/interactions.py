@@ -55,12 +55,25 @@ class Fused(NamedTuple):
 class Interaction(nnx.Module):
     """How features of modalities meet; one module for each formula.
 
+    Args:
+        modalities: Number of modalities.
+        width: Features of each.
+        outputs: Features of the result.
+        rank: Of the formula, where it has one.
+        draws: Where its numbers are drawn from.
+
     Attributes:
         decides: Whether the result are logits: then its outputs are classes, and no head
             follows.
     """
 
     decides: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __init__(
+        self, modalities: int, width: int, outputs: int, *, rank: int, draws: Draws
+    ) -> None:
+        """Draw its layers."""
 
     @abc.abstractmethod
     def __call__(
@@ -179,7 +192,7 @@ class Tensor(Interaction):
 
     @override
     def __call__(self, features: Any, present: Any) -> Fused:
-        product = None
+        product: Any = None
         for layer, values, there in zip(self.project, features, present, strict=True):
             here = there[..., None]
             own = jnp.where(here, layer(jnp.where(here, values, 0.0)), 0.0)

@@ -119,7 +119,7 @@ def test_a_modality_that_lacks_one_band_is_not_used(fitted, case):
     # Half a modality is as good as none: a pixel with one band is not present.
     one_band = case.images["s2"].copy()
     one_band[0] = np.nan
-    one_band[1] *= 9
+    one_band[1] *= 1.5
     same(alone, predict(fitted, {"s2": one_band, "s1": case.images["s1"]}))
 
 
@@ -172,7 +172,7 @@ def test_a_saved_classifier_predicts_the_same(name, case, request):
 
 
 def test_the_same_seed_gives_the_same_weights(barely, case):
-    start = replace(barely, classes=CLASSES, modalities=None, prior=None, weights=None)
+    start = replace(barely, classes=CLASSES, modalities=None, shares=None, weights=None)
     start = replace(start, temperature=1.0)
     assert start.fit([case], seed=3) == barely
     assert start.weights is None
@@ -203,6 +203,18 @@ def test_a_class_of_few_pixels_counts_as_much_if_balanced(case):
     classifier = IntermediateFusion(CLASSES, class_weight="balanced")
     weight = classifier._class_weights(np.array([10, 0, 30]))
     np.testing.assert_allclose(weight * np.array([10, 0, 30]), [20, 0, 20])
+
+
+def test_the_prior_of_the_scenes_takes_the_place_of_that_of_the_training(fitted, case):
+    one = replace(fitted, members=1)
+    known = predict(one, case.images).probability.values
+    found = predict(replace(one, prior=(0.0, 1.0, 3.0)), case.images).probability
+    np.testing.assert_array_equal(found[0], 0)
+    np.testing.assert_allclose(found.sum("class"), 1, atol=1e-6)
+    usual = (known[1] > 0.01) & (known[2] > 0.01)
+    ratio = (found[2] / found[1] / (known[2] / known[1])).values[usual]
+    expected = 3.0 * fitted.shares[1] / fitted.shares[2]
+    np.testing.assert_allclose(ratio, expected, rtol=1e-3)
 
 
 def test_settings_that_cannot_be_are_refused(case):
