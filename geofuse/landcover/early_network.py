@@ -38,14 +38,17 @@ class EarlyNetwork(NetworkClassifier):
         temperature: What logits are divided by; `fit` sets it.
         training: How to train.
         modalities: What was learned; `fit` sets it.
-        prior: Shares of classes among the labels; `fit` sets it.
+        prior: Shares of the classes in the scenes to be mapped, if they are known; None
+            for those of the training.
+        shares: Shares of the classes in the training; `fit` sets it.
         weights: What was learned; `fit` sets it.
 
     Raises:
         ParameterError: A field is out of range, or not of its kind.
     """
 
-    classes: Legend | tuple[str, ...] | None = None
+    # Names become a legend at once.
+    classes: Legend | tuple[str, ...] | None = None  # type: ignore[assignment]
     width: int = 24
     features: FeatureStack | None = None
     modality_dropout: float = 0.2
@@ -59,6 +62,7 @@ class EarlyNetwork(NetworkClassifier):
     training: Training = TRAINING
     modalities: tuple[Modality, ...] | None = None
     prior: tuple[float, ...] | None = None
+    shares: tuple[float, ...] | None = None
     weights: Weights | None = None
 
     @override

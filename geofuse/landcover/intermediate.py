@@ -49,7 +49,9 @@ class IntermediateFusion(NetworkClassifier):
         temperature: What logits are divided by; `fit` sets it.
         training: How to train.
         modalities: What was learned; `fit` sets it.
-        prior: Shares of classes among the labels; `fit` sets it.
+        prior: Shares of the classes in the scenes to be mapped, if they are known; None
+            for those of the training.
+        shares: Shares of the classes in the training; `fit` sets it.
         weights: What was learned; `fit` sets it.
 
     Raises:
@@ -57,7 +59,8 @@ class IntermediateFusion(NetworkClassifier):
         UnknownNameError: There is no such interaction.
     """
 
-    classes: Legend | tuple[str, ...] | None = None
+    # Names become a legend at once.
+    classes: Legend | tuple[str, ...] | None = None  # type: ignore[assignment]
     interaction: str = "low-rank"
     width: int = 16
     rank: int = 4
@@ -73,6 +76,7 @@ class IntermediateFusion(NetworkClassifier):
     training: Training = TRAINING
     modalities: tuple[Modality, ...] | None = None
     prior: tuple[float, ...] | None = None
+    shares: tuple[float, ...] | None = None
     weights: Weights | None = None
 
     def __post_init__(self) -> None:

@@ -67,6 +67,10 @@ TRAINING = Training(
 )
 
 
+#: The logit of a class that cannot be; its probability is 0.
+IMPOSSIBLE = -1e9
+
+
 class NetworkClassifier(LandCoverClassifier):
     """A classifier whose decision is that of networks.
 
@@ -84,7 +88,9 @@ class NetworkClassifier(LandCoverClassifier):
         class_weight: `natural` or `balanced`.
         temperature: What logits are divided by.
         training: How to train.
-        prior: Shares of the classes among the labels that were learned from.
+        prior: Shares of the classes in the scenes to be mapped, if they are known; None
+            for those of the training.
+        shares: Shares of the classes in the training, equal ones if it was balanced.
         weights: What was learned; None before `fit`.
     """
 
@@ -100,6 +106,7 @@ class NetworkClassifier(LandCoverClassifier):
     temperature: float
     training: Training
     prior: tuple[float, ...] | None
+    shares: tuple[float, ...] | None
     weights: Weights | None
 
     def __post_init__(self) -> None:
@@ -134,6 +141,15 @@ class NetworkClassifier(LandCoverClassifier):
             )
         if self.classes is not None:
             object.__setattr__(self, "classes", legend_of(self.classes))
+        if self.prior is not None:
+            prior = tuple(map(float, self.prior))
+            object.__setattr__(self, "prior", prior)
+            count = len(prior) if self.classes is None else len(self.classes)
+            if len(prior) != count or min(prior, default=-1) < 0 or not sum(prior) > 0:
+                raise ParameterError(
+                    f"expected as prior a share for each of {count} classes, none "
+                    f"negative, found {prior}; None takes those of the training"
+                )
 
     @abc.abstractmethod
     def network(
@@ -156,7 +172,14 @@ class NetworkClassifier(LandCoverClassifier):
         """Without anything that was learned: that comes with the summary."""
         own: Any = self
         known = tuple(Modality(m.name, m.bands) for m in self.modalities or ())
-        return replace(own, weights=None, temperature=1.0, prior=None, modalities=known)
+        return replace(
+            own,
+            weights=None,
+            temperature=1.0,
+            prior=None,
+            shares=None,
+            modalities=known,
+        )
 
     @override
     def fit(
@@ -213,6 +236,7 @@ class NetworkClassifier(LandCoverClassifier):
             start=start,
             seed=seed,
         )
+        effective = counts * self._class_weights(counts)
         arrays = {n: a for n, a in arrays.items() if not n.startswith("member.")}
         for number, parameters in enumerate(found.parameters):
             for name, values in parameters.items():
@@ -221,7 +245,7 @@ class NetworkClassifier(LandCoverClassifier):
             fitting,
             weights=Weights(arrays),
             temperature=found.temperature,
-            prior=tuple((counts / counts.sum()).tolist()),
+            shares=tuple((effective / effective.sum()).tolist()),
         )
 
     def _learned_inputs(
@@ -285,7 +309,19 @@ class NetworkClassifier(LandCoverClassifier):
         assert self.weights is not None
         arrays = dict(self.weights.arrays)
         arrays["temperature"] = np.asarray([self.temperature], np.float32)
-        return share(arrays, token=f"{self.weights.digest} {self.temperature}")
+        arrays["prior"] = self._prior_logits()
+        token = f"{self.weights.digest} {self.temperature} {self.prior}"
+        return share(arrays, token=token)
+
+    def _prior_logits(self) -> np.ndarray:
+        """What is added to logits, so that they hold for the prior of the scenes."""
+        classes, _ = self.fitted()
+        if self.prior is None or self.shares is None:
+            return np.zeros(len(classes), np.float32)
+        prior, shares = np.asarray(self.prior), np.asarray(self.shares)
+        possible = (prior > 0) & (shares > 0)
+        ratio = np.where(possible, prior, 1) / np.where(possible, shares, 1)
+        return np.where(possible, np.log(ratio), IMPOSSIBLE).astype(np.float32)
 
     @override
     def predict_tile(
@@ -297,9 +333,9 @@ class NetworkClassifier(LandCoverClassifier):
         stacked = {
             name: np.stack([member[name] for member in members]) for name in members[0]
         }
-        temperature = summary["temperature"]
+        calibration = (summary["temperature"], summary["prior"])
         return _predicted(
-            self.compiled(), dict(tile.channels), units, stacked, temperature
+            self.compiled(), dict(tile.channels), units, stacked, calibration
         )
 
 
@@ -309,7 +345,7 @@ def _predicted(
     channels: dict[str, Any],
     units: dict[str, ChannelUnit],
     members: dict[str, Any],
-    temperature: Float[Array, "1"],
+    calibration: tuple[Float[Array, "1"], Float[Array, " outcome"]],
 ) -> LandCoverPrediction:
     """Mean and disagreement of all passes, one after the other: memory for one alone."""
     classes, known = classifier.fitted()
@@ -325,7 +361,8 @@ def _predicted(
         # By the number of the pass alone: a mask is the same in every tile.
         dropout = Dropout(rate, jax.random.fold_in(jax.random.key(0), number))
         decision = decide(network_of(make, own), batch, units, bands, dropout)
-        logits = decision.logits[0] / temperature.reshape(1, 1, 1)
+        temperature, prior = (part.reshape(1, 1, -1) for part in calibration)
+        logits = decision.logits[0] / temperature + prior
         log_probability = jax.nn.log_softmax(logits, axis=-1)
         probability = jnp.exp(log_probability)
         entropy = -(probability * log_probability).sum(axis=-1)

@@ -157,7 +157,7 @@ def _for_modality(
     """The part of a stack that one modality alone can have; None if there is none."""
     if features is None:
         return None
-    part = {
+    part: dict[str, Any] = {
         kind: tuple(
             entry
             for entry in getattr(features, kind)

@@ -15,6 +15,7 @@ References:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,7 +36,8 @@ from geofuse.training.losses import cross_entropy
 
 #: Of so many folds of the blocks each member holds one out.
 FOLDS = 5
-#: Batches of what is held out, to know when to stop.
+#: Batches of what is held out, to know when to stop: as they are, and as many again with
+#: modalities missing, as often as in training.
 _VALIDATION_BATCHES = 8
 #: Temperatures that are looked at.
 _TEMPERATURES = (0.25, 4.0)
@@ -142,8 +144,10 @@ def fit_members(
         own = seed * 1000 + number
         fold = Fold(number % FOLDS, FOLDS, seed)
         draw = _patches(inputs, recipe, own, fold, recipe.augmentation).draw
-        held = _patches(inputs, recipe, own, fold.others, None)
-        fixed = [held.draw(step) for step in range(_VALIDATION_BATCHES)]
+        fixed = []
+        for changed in (None, replace(recipe.augmentation, turns=False)):
+            held = _patches(inputs, recipe, own, fold.others, changed)
+            fixed += [held.draw(step) for step in range(_VALIDATION_BATCHES)]
         first = arrays_of(recipe.network(own)) if start is None else dict(start[number])
         trained = train(
             loss,

@@ -55,12 +55,25 @@ class Fused(NamedTuple):
 class Interaction(nnx.Module):
     """How features of modalities meet; one module for each formula.
 
+    Args:
+        modalities: Number of modalities.
+        width: Features of each.
+        outputs: Features of the result.
+        rank: Of the formula, where it has one.
+        draws: Where its numbers are drawn from.
+
     Attributes:
         decides: Whether the result are logits: then its outputs are classes, and no head
             follows.
     """
 
     decides: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __init__(
+        self, modalities: int, width: int, outputs: int, *, rank: int, draws: Draws
+    ) -> None:
+        """Draw its layers."""
 
     @abc.abstractmethod
     def __call__(
@@ -114,7 +127,7 @@ class Add(Interaction):
     @override
     def __call__(self, features: Any, present: Any) -> Fused:
         there = jnp.stack(present, axis=-1)
-        weight = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
+        weight = _equal_shares(there)
         return Fused(self.last(_weighted(features, weight)), weight)
 
 
@@ -179,7 +192,7 @@ class Tensor(Interaction):
 
     @override
     def __call__(self, features: Any, present: Any) -> Fused:
-        product = None
+        product: Any = None
         for layer, values, there in zip(self.project, features, present, strict=True):
             here = there[..., None]
             own = jnp.where(here, layer(jnp.where(here, values, 0.0)), 0.0)
@@ -295,7 +308,7 @@ class Attention(Interaction):
             likeness, jnp.broadcast_to(there[..., None, :], likeness.shape)
         )
         answers = jnp.einsum("byxij,byxjc->byxic", asked, self.value(tokens))
-        share = there / jnp.maximum(there.sum(axis=-1, keepdims=True), 1)
+        share = _equal_shares(there)
         mean = jnp.einsum("byxi,byxic->byxc", share, tokens + answers)
         weight = jnp.einsum("byxi,byxij->byxj", share, asked)
         return Fused(self.last(mean), weight)
@@ -366,6 +379,12 @@ def _weighted(features: Any, weight: Any) -> Any:
         own = weight[..., number, None]
         total = total + own * jnp.where(own > 0, values, 0.0)
     return total
+
+
+def _equal_shares(there: Any) -> Any:
+    """The same share for all that are there; 0 where none is."""
+    ones = there.astype(jnp.float32)
+    return ones / jnp.maximum(ones.sum(axis=-1, keepdims=True), 1.0)
 
 
 def _softmax(logits: Any, there: Any) -> Any:
