@@ -25,7 +25,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import dask.array as da
 import numpy as np
@@ -48,6 +48,7 @@ _DEGREE = 111_320.0
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
+@runtime_checkable
 class HasTruth(Protocol):
     """What can be split: a case of fusion or of land cover."""
 
@@ -243,7 +244,7 @@ def inside_block(
     return np.minimum(*near) >= guard
 
 
-def _mixed(number: np.ndarray) -> np.ndarray:
+def _mixed(number: Any) -> Any:
     """A number whose bits all depend on all bits of another (SplitMix64)."""
     for shift, factor in zip((30, 27), _MIX, strict=True):
         number = (number ^ (number >> np.uint64(shift))) * np.uint64(factor)
@@ -336,8 +337,8 @@ def _in_part(
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             neighbor = table[rows + down, columns + right]
-            dy = {-1: above, 0: 0.0, 1: block - above}[down]
-            dx = {-1: left, 0: 0.0, 1: block - left}[right]
+            dy = (above, np.zeros(()), block - above)[down + 1]
+            dx = (left, np.zeros(()), block - left)[right + 1]
             other = (neighbor >= 0) & (neighbor != part)
             kept &= ~(other & (np.hypot(dy, dx) < guard))
     return kept

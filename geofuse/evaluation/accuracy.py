@@ -205,7 +205,7 @@ def _count_pairs(arrays: Mapping[str, np.ndarray], _: Any, *, count: int) -> np.
 
 
 def _total(parts: Sequence[np.ndarray]) -> np.ndarray:
-    total = np.sum(parts, axis=0, dtype=np.int64)
+    total = np.asarray(np.sum(parts, axis=0, dtype=np.int64))
     total[0, 0] = 0  # has neither, or is outside
     return total
 
