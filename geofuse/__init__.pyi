@@ -28,6 +28,10 @@ from .rasters.fetch import Fetcher as Fetcher
 from .pairs import Pair as Pair
 from .pairs import FusionInputs as FusionInputs
 from .pairs import FusionCase as FusionCase
+from .landcover.case import LandCoverCase as LandCoverCase
+from .splits import split_by_block as split_by_block
+from .splits import split_by_polygon as split_by_polygon
+from .splits import split_by_scene as split_by_scene
 from .pairing import find_pairs as find_pairs
 from .pairing import harmonized as harmonized
 from .rasters.harmonize import adjust_bandpass as adjust_bandpass
@@ -86,9 +90,12 @@ from .landcover.intermediate import IntermediateFusion as IntermediateFusion
 from .landcover.late import LateFusion as LateFusion
 from .rasters.write import write_cog as write_cog
 from .rasters.write import write_cogs as write_cogs
+from .landcover.smoothing import smoothed as smoothed
 from .evaluation.metrics import score as score
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import Metric as Metric
+from .evaluation.accuracy import confusion as confusion
+from .evaluation.area import area_adjusted as area_adjusted
 from .errors import GeofuseError as GeofuseError
 
 __version__: str

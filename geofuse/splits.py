@@ -25,7 +25,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import dask.array as da
 import numpy as np
@@ -331,8 +331,8 @@ def _in_part(
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             neighbor = table[rows + down, columns + right]
-            dy = {-1: above, 0: 0.0, 1: block - above}[down]
-            dx = {-1: left, 0: 0.0, 1: block - left}[right]
+            dy = (above, np.zeros(()), block - above)[down + 1]
+            dx = (left, np.zeros(()), block - left)[right + 1]
             other = (neighbor >= 0) & (neighbor != part)
             kept &= ~(other & (np.hypot(dy, dx) < guard))
     return kept

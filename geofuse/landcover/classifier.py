@@ -34,6 +34,8 @@ from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.modality import Modality, check_images, checked_ranges
 from geofuse.rasters.legend import UNLABELED, Legend, legend_of, stored_legend
 from geofuse.tiling import gathered, map_tiles
+from geofuse.uncertainty.classes import decomposed as decomposed
+from geofuse.uncertainty.classes import entropy as entropy
 
 
 class LandCoverTile(NamedTuple):
@@ -231,26 +233,6 @@ def legend_for(
 def present(channels: Any) -> Any:
     """Where a modality is there: none of its channels is NaN. Bool (y, x)."""
     return np.isfinite(np.asarray(channels)).all(axis=0)
-
-
-def entropy(probability: np.ndarray) -> np.ndarray:
-    """Entropy over the first axis, in nats; 0 log 0 is 0."""
-    safe = np.where(probability > 0, probability, 1.0)
-    return -(probability * np.log(safe)).sum(axis=0)
-
-
-def decomposed(members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability of members, and both parts of its entropy.
-
-    Args:
-        members: Probabilities (member, class, y, x).
-
-    Returns:
-        Probability (class, y, x), aleatoric and epistemic entropy (y, x) in nats.
-    """
-    mean = members.mean(axis=0)
-    aleatoric = np.mean([entropy(member) for member in members], axis=0)
-    return mean, aleatoric, np.maximum(entropy(mean) - aleatoric, 0)
 
 
 def _second(values: Sequence[Any]) -> Any:

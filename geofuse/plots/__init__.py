@@ -6,6 +6,9 @@
     feature_panel(features)            each feature in gray, in a stretch of its own
     misregistration_map(report, fine)  arrows: how far the coarse image lies off
     kernel_panel(kernels, fine, …)     the kernels of methods at one pixel
+    land_cover_map(product, legend)    a map of classes, its doubt, weights of modalities
+    confusion_plot(matrix)             an error matrix
+    reliability_plot(curves)           how sure against how often right
 
 Pictures that are to be compared share one stretch of colors. Invalid pixels are
 hatched: they are neither dark ground nor a small error. Only every n-th pixel is kept,
@@ -17,6 +20,10 @@ apart.
 """
 
 from geofuse.plots.kernels import kernel_panel as kernel_panel
+from geofuse.plots.land_cover import class_picture as class_picture
+from geofuse.plots.land_cover import confusion_plot as confusion_plot
+from geofuse.plots.land_cover import land_cover_map as land_cover_map
+from geofuse.plots.land_cover import reliability_plot as reliability_plot
 from geofuse.plots.maps import error_map as error_map
 from geofuse.plots.maps import feature_panel as feature_panel
 from geofuse.plots.maps import misregistration_map as misregistration_map

@@ -126,6 +126,9 @@ def open_labels(
 def legend_in(labels: xr.DataArray) -> Legend:
     """The legend that labels, or a map of classes, carry in their attributes.
 
+    Args:
+        labels: What `open_labels` gave, or a classifier predicted.
+
     Raises:
         ParameterError: They carry none, or one that makes no sense.
 

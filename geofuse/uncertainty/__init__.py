@@ -6,6 +6,8 @@
     strata          coverage by tenths of the change, classes, dates
     temperature     one factor on the variance of a band, from held-out errors
     conformal       the factor that covers as promised, by scenes, dates or sites
+    classes         the same of probabilities of classes: NLL, Brier, ECE, temperature, …
+    class_sets      sets of classes that hold the true one as often as promised
 
 Arrays in, numbers out: nothing here knows rasters.
 """
