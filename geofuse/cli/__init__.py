@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import geofuse
 from geofuse.cli import (
+    benchmark,
     demo,
     despeckle,
     features,
@@ -32,6 +33,7 @@ COMMANDS = {
     "series": series,
     "train": train,
     "score": score,
+    "benchmark": benchmark,
     "features": features,
     "despeckle": despeckle,
     "register": register,

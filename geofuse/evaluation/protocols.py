@@ -12,10 +12,11 @@ A protocol is a value that makes folds; each has three parts that share no refer
 shares ground and date within the halo of a method `compare_folds` finds, fold by fold.
 
     folds = LeaveDateOut().folds(cases)
-    table = compare_folds(methods, folds, metrics=("rmse",), seed=0)
+    table = compare_folds(methods, folds, metrics=("rmse",), seed=0).table
 """
 
 import abc
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +28,10 @@ from typing_extensions import override
 
 from geofuse.errors import ParameterError
 from geofuse.evaluation.case_scores import Method
-from geofuse.evaluation.comparison import compare
+from geofuse.evaluation.comparison import Comparison, comparison_of
 from geofuse.evaluation.kept_cases import slug
 from geofuse.pairs import FusionCase
+from geofuse.rasters.write import writing
 from geofuse.training.holdout import part_of
 
 
@@ -336,18 +338,19 @@ def compare_folds(
     *,
     folder: str | Path | None = None,
     **options: Any,
-) -> pd.DataFrame:
-    """Fit and score methods in each fold, as one tidy table.
+) -> Comparison:
+    """Fit and score methods in each fold.
 
     Args:
         methods: As `compare`.
         folds: Folds, each of which has a name of its own.
         folder: As `compare`; each fold has a folder in it.
-        **options: As `compare`.
+        **options: As `comparison_of`.
 
     Returns:
-        The columns of `compare`, and before them `fold` and `learned`: its name, and how
-        many dated fine images were learned from.
+        A table with the columns of `compare`, and before them `fold` and `learned`: its
+        name, and how many dated fine images were learned from. Errors by block are those
+        of cases that are scored in one fold alone.
 
     Raises:
         ParameterError: There is no fold, or two have one name; and as `compare`.
@@ -358,10 +361,14 @@ def compare_folds(
         raise ParameterError(
             f"expected one or more folds, each with its own name, found {names}"
         )
-    tables = []
+    tables, errors = [], {}
+    scored = Counter(case.name for fold in folds for case in fold.test)
     for fold in folds:
         place = None if folder is None else Path(folder) / "folds" / slug(fold.name)
-        table = compare(
+        if place is not None:
+            with writing(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+        found = comparison_of(
             methods,
             train=_by_name(fold.train),
             validation=_by_name(fold.validation),
@@ -370,10 +377,21 @@ def compare_folds(
             folder=place,
             **options,
         )
-        table.insert(0, "fold", fold.name)
-        table.insert(1, "learned", fold.pairs)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+        found.table.insert(0, "fold", fold.name)
+        found.table.insert(1, "learned", fold.pairs)
+        tables.append(found.table)
+        errors |= {name: e for name, e in found.errors.items() if scored[name] == 1}
+    return Comparison(pd.concat(tables, ignore_index=True), errors)
+
+
+#: Protocols by their names on the command line, with their defaults.
+PROTOCOLS: dict[str, Protocol] = {
+    "leave-date-out": LeaveDateOut(),
+    "leave-site-out": LeaveSiteOut(),
+    "leave-strip-out": LeaveStripOut(),
+    "one-pair-consecutive": OnePairConsecutive(),
+    "learning-curve": LearningCurve(),
+}
 
 
 def _by_name(cases: Iterable[SuiteCase]) -> dict[str, FusionCase]:

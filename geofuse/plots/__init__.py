@@ -6,6 +6,7 @@
     feature_panel(features)            each feature in gray, in a stretch of its own
     misregistration_map(report, fine)  arrows: how far the coarse image lies off
     kernel_panel(kernels, fine, …)     the kernels of methods at one pixel
+    cost_figure(points)                error against seconds, and who is not beaten in both
 
 Pictures that are to be compared share one stretch of colors. Invalid pixels are
 hatched: they are neither dark ground nor a small error. Only every n-th pixel is kept,
@@ -16,6 +17,8 @@ Errors are blue, white and red (ColorBrewer's RdBu), which color-blind readers c
 apart.
 """
 
+from geofuse.plots.cost import CostPoint as CostPoint
+from geofuse.plots.cost import cost_figure as cost_figure
 from geofuse.plots.kernels import kernel_panel as kernel_panel
 from geofuse.plots.maps import error_map as error_map
 from geofuse.plots.maps import feature_panel as feature_panel

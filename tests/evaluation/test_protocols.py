@@ -148,9 +148,11 @@ def test_fewer_pairs_of_a_learning_curve_are_among_more(suite):
 
 def test_folds_are_compared_in_one_table(suite, tmp_path):
     folds = LeaveDateOut().folds(suite)[:2]
-    table = compare_folds(
+    found = compare_folds(
         {"line": BandLine()}, folds, metrics=["rmse"], folder=tmp_path
     )
+    table = found.table
+    assert set(found.errors) == set(table.case)
     assert list(table.fold.unique()) == [fold.name for fold in folds]
     assert set(table.learned) == {fold.pairs for fold in folds}
     assert set(table.case) == {c.name for fold in folds for c in fold.test}
