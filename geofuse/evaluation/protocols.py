@@ -267,9 +267,9 @@ class OnePairConsecutive(Protocol):
             known.setdefault(case.site, set()).update(case.dates)
         chosen = [case for case in cases if _is_next(case, known[case.site])]
         dates = sorted({case.date for case in chosen})
-        learned = round(self.train * len(dates))
         held = max(round(self.validation * len(dates)), int(self.validation > 0))
-        if learned < 1 or learned + held >= len(dates):
+        learned = max(min(round(self.train * len(dates)), len(dates) - held - 1), 1)
+        if learned + held >= len(dates):
             raise ParameterError(
                 f"expected cases of one pair of consecutive dates, enough for "
                 f"train={self.train} and validation={self.validation}, found "
