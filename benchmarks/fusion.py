@@ -13,7 +13,6 @@ blocks of two coarse pixels or more.
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ import pandas as pd
 from benchmarks.cases import NamedCase, real_cases, simulated_cases
 from benchmarks.programs import PROGRAMS, best_of_bands, best_program
 from benchmarks.record import arguments, emit, save
-from geofuse.errors import TooFewPairsError
-from geofuse.evaluation.bootstrap import BlockErrors, block_errors, rmse_ratio
-from geofuse.evaluation.metrics import BIAS, RMSE, SAM, SSIM, R, score
+from geofuse.evaluation.bootstrap import BlockErrors, rmse_ratio
+from geofuse.evaluation.comparison import comparison_of
+from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.spatiotemporal import METHODS
 from geofuse.spatiotemporal.baselines import CoarseChange
 from geofuse.spatiotemporal.combine import PrecisionFusion
@@ -47,6 +46,12 @@ LINES = (
     "band-line",
     "coarse-image",
     "spectral-line",
+)
+
+#: Columns of the rows.
+COLUMNS = (
+    *("method", "case", "site", "band", "metric", "value", "pixels"),
+    *("predict_seconds", "configuration"),
 )
 
 #: Site of a case -> whether its images are real ones.
@@ -98,45 +103,32 @@ class Outcome:
 
 
 def compare(named: NamedCase, methods: Mapping[str, FusionMethod]) -> Outcome:
-    """Score all methods on one case, on the pixels valid in all of them."""
-    inputs, reference = named.case.inputs, named.case.reference
-    if inputs.scale is None:
+    """Score all methods on one case, on the pixels valid in all of them.
+
+    Methods are not fitted, and a method that needs more pairs has no row.
+    """
+    case = named.case
+    if case.inputs.scale is None:
         # CIA: smooth on the fine grid, MODIS of about 460 m on 50 m.
-        inputs = type(inputs)(inputs.pairs, inputs.coarse, scale=10)
-    predictions, seconds = {}, {}
-    for name, method in methods.items():
-        try:
-            product = method.predict(inputs, outputs=("reflectance",))
-        except TooFewPairsError:
-            continue
-        begin = time.perf_counter()
-        predictions[name] = product.reflectance.compute()
-        seconds[name] = time.perf_counter() - begin
-    valid = np.logical_and.reduce(
-        [np.isfinite(image).all("band") for image in predictions.values()]
+        inputs = FusionInputs(case.inputs.pairs, case.inputs.coarse, scale=10)
+        case = FusionCase(inputs, case.reference)
+    able = {
+        name: method
+        for name, method in methods.items()
+        if len(case.inputs.pairs) >= method.pairs_needed
+    }
+    found = comparison_of(able, test={named.name: case}, warm=False)
+    table = found.table[found.table.method.isin(able)]
+    failed = table[table.error != ""]
+    if len(failed):
+        row = failed.iloc[0]
+        raise RuntimeError(f"{row.method} on {row.case}: {row.error}")
+    table = table.assign(site=named.site)
+    return Outcome(
+        named,
+        table[list(COLUMNS)].to_dict("records"),
+        {name: found.errors[named.name][name] for name in able},
     )
-    mask = reference.isel(band=0, drop=True).copy(data=valid)
-    rows, errors = [], {}
-    for name, image in predictions.items():
-        metrics = (RMSE, BIAS, R, SSIM, SAM)
-        table = score(image, reference, metrics=metrics, scale=inputs.scale, valid=mask)
-        block = max(2 * (inputs.scale or 1), 32)
-        errors[name] = block_errors(image, reference, block=block, valid=mask)
-        rows += [
-            {
-                "method": name,
-                "case": named.name,
-                "site": named.site,
-                "band": row.band,
-                "metric": row.metric,
-                "value": row.value,
-                "pixels": row.pixels,
-                "predict_seconds": seconds[name],
-                "configuration": repr(methods[name]),
-            }
-            for row in table.itertuples()
-        ]
-    return Outcome(named, rows, errors)
 
 
 def rmse_of(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,10 +5,7 @@ it comes, so that a figure in the README can be traced and repeated.
 """
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from geofuse.evaluation.origin import origin
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,20 +30,6 @@ def arguments(description: str | None) -> argparse.Namespace:
         help="smaller, within three minutes on two cores",
     )
     return parser.parse_args()
-
-
-def origin() -> dict[str, str]:
-    """Commit, versions and class of machine of a run."""
-    versions = [
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("jax", "numpy", "dask", "xarray", "rasterio")
-    ]
-    return {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": ", ".join(versions),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU",
-    }
 
 
 def save(name: str, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> Path:
@@ -67,17 +52,3 @@ def measured(module: str, *, quick: bool) -> dict[str, Any]:
     print(found.stdout, end="", flush=True)
     result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
     return result
-
-
-def _commit() -> str:
-    """The short commit, with a plus where tracked files differ from it."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

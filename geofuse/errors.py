@@ -80,6 +80,12 @@ class NotFittedError(GeofuseError):
     """A learned method was asked to predict before it was fitted."""
 
 
+class ProgramError(GeofuseError):
+    """Another program could not be run, failed, or wrote nothing."""
+
+    exit_code = 1
+
+
 class TrainingError(GeofuseError):
     """A network could not be trained."""
 

@@ -16,6 +16,7 @@ import geofuse
 from geofuse.cli import (
     accuracy,
     classify,
+    benchmark,
     demo,
     despeckle,
     features,
@@ -36,6 +37,7 @@ COMMANDS = {
     "classify": classify,
     "accuracy": accuracy,
     "score": score,
+    "benchmark": benchmark,
     "features": features,
     "despeckle": despeckle,
     "register": register,

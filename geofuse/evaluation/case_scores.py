@@ -267,18 +267,20 @@ def _prediction(
     """The prediction of a method, kept in a file, on the grid of the reference."""
     inputs = case.inputs
     if warm and isinstance(method, FusionMethod):
-        first = _predicted(method, name, inputs)
+        first = _predicted(method, name, inputs, folder)
         first.isel(y=slice(_FIRST), x=slice(_FIRST)).compute()
     with measuring(memory=alone) as cost:
-        image = _predicted(method, name, inputs)
+        image = _predicted(method, name, inputs, folder)
         names = (f"prediction of {name}", "reference")
         image = kept(agreeing(image, case.reference, names), folder)
     return image, cost
 
 
-def _predicted(method: Method, name: str, inputs: FusionInputs) -> xr.DataArray:
+def _predicted(
+    method: Method, name: str, inputs: FusionInputs, folder: Path
+) -> xr.DataArray:
     if isinstance(method, OutsideMethod):
-        return method.image(name, inputs)
+        return method.image(name, inputs, folder)
     return method.predict(inputs, outputs=("reflectance",))["reflectance"]
 
 

@@ -58,7 +58,7 @@ class NotFitted(OutsideMethod):
         return repr(self.method)
 
     @override
-    def image(self, case: str, inputs: FusionInputs) -> xr.DataArray:
+    def image(self, case: str, inputs: FusionInputs, folder: Path) -> xr.DataArray:
         raise NotFittedError(f"fitting failed: {self.why}")
 
     @override

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import dask.array as da
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from rasterio.warp import transform_bounds
 
 from geofuse.errors import LeakError, ParameterError
 from geofuse.evaluation.fingerprints import (
@@ -213,16 +214,31 @@ def near(first: GeoBox, second: GeoBox, halo: int) -> bool:
     """
     wide = second.pad(halo) if halo else second
     if same_crs(first, second):
-        a, b = first.boundingbox, wide.boundingbox
-        # Rounding of coordinates is no ground in common.
         slack = 1e-6 * max(abs(second.affine.a), abs(second.affine.e))
-        return bool(
-            a.left + slack < b.right
-            and b.left + slack < a.right
-            and a.bottom + slack < b.top
-            and b.bottom + slack < a.top
-        )
+        return _overlap(_bounds(first), _bounds(wide), slack)
     if first.crs is None or second.crs is None:
         return False
-    shared = first.extent & wide.extent.to_crs(first.crs)
-    return bool(shared.area > 0)
+    # Seen from both: the frame around ground that lies askew is too wide from one.
+    return _overlap(_bounds(first), _bounds(wide, first), 0.0) and _overlap(
+        _bounds(first, second), _bounds(wide), 0.0
+    )
+
+
+def _bounds(grid: GeoBox, seen_from: GeoBox | None = None) -> tuple[float, ...]:
+    """Left, bottom, right and top of a grid, in its own CRS or in that of another."""
+    box = grid.boundingbox
+    bounds = (box.left, box.bottom, box.right, box.top)
+    if seen_from is None:
+        return bounds
+    crs = [str(one.crs.to_wkt()) for one in (grid, seen_from) if one.crs]
+    found: tuple[float, ...] = transform_bounds(*crs, *bounds)
+    return found
+
+
+def _overlap(first: tuple[float, ...], second: tuple[float, ...], slack: float) -> bool:
+    """Whether two frames share ground; rounding of coordinates is none."""
+    return all(
+        one[low] + slack < other[high]
+        for one, other in ((first, second), (second, first))
+        for low, high in ((0, 2), (1, 3))
+    )

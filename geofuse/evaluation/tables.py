@@ -116,6 +116,15 @@ def all_scores(results: Sequence[Result], unit: str) -> str:
     )
 
 
+def badness(metric: str) -> Callable[[float], float]:
+    """What is the lower the better a score is; of an unknown metric, the score.
+
+    >>> badness("r")(0.9), badness("bias")(-0.1), badness("rmse")(0.2)
+    (-0.9, 0.1, 0.2)
+    """
+    return _BAD.get(_words(metric).good, _BAD["low"])
+
+
 class _Cell(NamedTuple):
     """A cell of a table: what is shown, and what is sorted by ('' is last)."""
 

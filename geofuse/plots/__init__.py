@@ -9,6 +9,7 @@
     land_cover_map(product, legend)    a map of classes, its doubt, weights of modalities
     confusion_plot(matrix)             an error matrix
     reliability_plot(curves)           how sure against how often right
+    cost_figure(points)                error against seconds, and who is not beaten in both
 
 Pictures that are to be compared share one stretch of colors. Invalid pixels are
 hatched: they are neither dark ground nor a small error. Only every n-th pixel is kept,
@@ -19,6 +20,8 @@ Errors are blue, white and red (ColorBrewer's RdBu), which color-blind readers c
 apart.
 """
 
+from geofuse.plots.cost import CostPoint as CostPoint
+from geofuse.plots.cost import cost_figure as cost_figure
 from geofuse.plots.kernels import kernel_panel as kernel_panel
 from geofuse.plots.land_cover import class_picture as class_picture
 from geofuse.plots.land_cover import confusion_plot as confusion_plot

@@ -1,6 +1,6 @@
 """Tables of cases to learn from: which images are given, and which one was truly there.
 
-    fine_base, coarse_base, base_date, coarse, fine, date       a row a case
+    fine_base, coarse_base, base_date, coarse, fine, date       a row a case; also: site
     kind, path, date                                            the files of a series
 
 Rows of one fine image are one case of several pairs. From a series every fine image is
@@ -29,12 +29,16 @@ class PairFiles(NamedTuple):
 
 
 class CaseFiles(NamedTuple):
-    """Files of a case: the pairs by date, the coarse and the true fine file of `date`."""
+    """Files of a case: the pairs by date, the coarse and the true fine file of `date`.
+
+    `site` is the name of the ground, empty where the table tells none.
+    """
 
     pairs: tuple[PairFiles, ...]
     coarse: str
     fine: str
     date: str
+    site: str = ""
 
 
 def cases_of_table(path: str | os.PathLike[str]) -> list[CaseFiles]:
@@ -57,7 +61,7 @@ def cases_of_table(path: str | os.PathLike[str]) -> list[CaseFiles]:
         )
     if "kind" in rows[0][1]:
         return _cases_of_series(path)
-    found: dict[tuple[str, str, str], list[PairFiles]] = {}
+    found: dict[tuple[str, str, str, str], list[PairFiles]] = {}
     for number, row in rows_of_table(path, COLUMNS):
         told = {column: row[column].strip() for column in COLUMNS}
         missing = [column for column, text in told.items() if not text]
@@ -72,15 +76,16 @@ def cases_of_table(path: str | os.PathLike[str]) -> list[CaseFiles]:
         }
         base, day = (str(parse_date(told[c]))[:10] for c in ("base_date", "date"))
         pair = PairFiles(file["fine_base"], file["coarse_base"], base)
-        found.setdefault((file["coarse"], file["fine"], day), []).append(pair)
+        key = (file["coarse"], file["fine"], day, (row.get("site") or "").strip())
+        found.setdefault(key, []).append(pair)
     cases = []
-    for (coarse, fine, day), pairs in found.items():
+    for (coarse, fine, day, site), pairs in found.items():
         pairs.sort(key=lambda pair: pair.date)
         if any(a.date == b.date for a, b in pairwise(pairs)):
             raise DateMismatchError(
                 f"expected one pair a date for {fine} in {path}, found two; leave one out"
             )
-        cases.append(CaseFiles(tuple(pairs), coarse, fine, day))
+        cases.append(CaseFiles(tuple(pairs), coarse, fine, day, site))
     return cases
 
 

@@ -48,7 +48,7 @@ class Given(OutsideMethod):
     calls: ClassVar[list] = []
 
     @override
-    def image(self, case, inputs):
+    def image(self, case, inputs, folder):
         self.calls.append(case)
         return self.make(case, inputs)
 
