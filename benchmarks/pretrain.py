@@ -2,11 +2,14 @@
 
     python -m benchmarks.pretrain samples FOLDER [--first 0] [--last 538] [--part 0/1]
     python -m benchmarks.pretrain mixture-net FOLDER --out MODEL [--steps N] [--seed S]
+    python -m benchmarks.pretrain kernel-net FOLDER --out MODEL [--cases 400] [--held 40]
 
 `samples` simulates cases (`draw_training_case`), has every expert of mixture-net predict
 them, and keeps pixels: a file a case, so that it can be stopped, continued, and run in
-parts side by side. `mixture-net` trains the gate on them and saves it as a model. A scene
-of the textures is kept apart: cases from it, with seeds from 100,000 on, tell when to stop.
+parts side by side. `mixture-net` trains the gate on them and saves it as a model.
+`kernel-net` does both for kernel-net, whose samples are whole squares of two bands a case
+(about 30 MB, `pretrain_kernel.py`): those that FOLDER has are not drawn again. A scene of
+the textures is kept apart: cases from it, with seeds from 100,000 on, tell when to stop.
 
 Textures are the Sentinel-2 images of `landcover/` in GEOFUSE_DATA (textures.py), never a
 scene that a benchmark reports.
@@ -15,7 +18,9 @@ scene that a benchmark reports.
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +29,19 @@ import numpy as np
 from benchmarks.cases import data_folder
 from benchmarks.textures import read_textures
 from geofuse.pairs import FusionCase
+from geofuse.spatiotemporal.kernel_net import KernelNet
+from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.mixture_training import (
     GateSamples,
     fit_gate,
     gate_samples,
+)
+from geofuse.spatiotemporal.pretrain_kernel import (
+    Score,
+    keep_squares,
+    kept_squares,
+    pretrain,
 )
 from geofuse.saved import save
 from geofuse.synthetic.training_scene import draw_training_case
@@ -134,7 +147,9 @@ def read_samples(folder: Path) -> Iterator[tuple[int, GateSamples]]:
             )
 
 
-def pretrain(folder: Path, training: Training, seed: int) -> tuple[MixtureNet, Card]:
+def pretrain_gate(
+    folder: Path, training: Training, seed: int
+) -> tuple[MixtureNet, Card]:
     """Train the gate on the samples of a folder."""
     method = MixtureNet(weights=None, training=training)
     samples, groups = [], []
@@ -163,6 +178,7 @@ def pretrain(folder: Path, training: Training, seed: int) -> tuple[MixtureNet, C
         ),
         seed=seed,
         training=repr(training),
+        scales=scales_of(set(groups) - set(held)),
         scores={
             "validation loss before": history.validations[0][1],
             "validation loss": min(score for _, score in history.validations),
@@ -171,6 +187,47 @@ def pretrain(folder: Path, training: Training, seed: int) -> tuple[MixtureNet, C
         },
     )
     return method.replaced(Weights(trained.parameters)), card
+
+
+def pretrain_kernel(
+    folder: Path, training: Training, *, cases: int, held: int, seed: int
+) -> tuple[KernelNet, Card]:
+    """Describe the squares that are not there yet, then train kernel-net on them."""
+    method = KernelNet(weights=None, training=training)
+    seeds = {
+        "train": range(cases),
+        "held": range(VALIDATION_SEED, VALIDATION_SEED + held),
+    }
+    for name, numbers in seeds.items():
+        draw = partial(draw_case, textures=textures_for(numbers.start))
+        keep_squares(draw, numbers, folder / name, radius=method.radius)
+    squares, validation = (kept_squares(folder / name) for name in seeds)
+    begin = time.perf_counter()
+    fitted, trained = pretrain(
+        method, squares, validation, seed=seed, report=partial(print, flush=True)
+    )
+    score = Score(method.settings(), trained.parameters, validation)
+    card = Card(
+        data=(
+            f"{len(squares)} bands of {cases} simulated cases, and {len(validation)} of "
+            f"{held} others to stop at; textures: Sentinel-2 (Copernicus) and parcels"
+        ),
+        seed=seed,
+        training=repr(training),
+        scales=scales_of(range(cases)),
+        scores={
+            "RMSE over that of STARFM": float(score.ratios.mean()),
+            "coverage of 0.9": float(score.inside.mean()),
+            "best step": trained.history.best,
+            "minutes": round((time.perf_counter() - begin) / 60, 1),
+        },
+    )
+    return fitted, card
+
+
+def scales_of(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Every scale of the cases of these seeds."""
+    return tuple(sorted({shape_of(seed)[1] for seed in seeds}))
 
 
 def main() -> None:
@@ -187,10 +244,27 @@ def main() -> None:
     gate.add_argument("--out", type=Path, required=True)
     gate.add_argument("--steps", type=int, default=1500)
     gate.add_argument("--seed", type=int, default=0)
+    kernel = stages.add_parser("kernel-net")
+    kernel.add_argument("folder", type=Path)
+    kernel.add_argument("--out", type=Path, required=True)
+    kernel.add_argument("--cases", type=int, default=400)
+    kernel.add_argument("--held", type=int, default=40)
+    kernel.add_argument("--steps", type=int, default=600)
+    kernel.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.stage == "samples":
         part, parts = map(int, given.part.split("/"))
         make_samples(given.folder, range(given.first, given.last), part, parts)
+        return
+    method: FusionMethod
+    if given.stage == "kernel-net":
+        training = replace(
+            KernelNet().training, steps=given.steps, batch=8, patch=64, average=0.995
+        )
+        method, card = pretrain_kernel(
+            given.folder, training, cases=given.cases, held=given.held, seed=given.seed
+        )
+        print(save(method, given.out, card=card))
         return
     training = Training(
         steps=given.steps,
@@ -201,7 +275,7 @@ def main() -> None:
         validate_every=250,
         patience=0,
     )
-    method, card = pretrain(given.folder, training, given.seed)
+    method, card = pretrain_gate(given.folder, training, given.seed)
     print(save(method, given.out, card=card))
 
 

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import fusion
 from benchmarks.cases import NamedCase, simulated_cases
 from benchmarks.programs import PROGRAMS, best_of_bands, best_program
+from benchmarks.speed import networks
 from geofuse.spatiotemporal import METHODS
 from geofuse.spatiotemporal.baselines import CoarseChange, LinearInTime, Persistence
 from geofuse.spatiotemporal.combine import PrecisionFusion
@@ -136,3 +137,26 @@ def test_the_combination_is_compared_with_its_best_member():
     member = repr(PrecisionFusion().methods[0])
     table = table_of({"precision-fusion": [1.0], member: [2.0], "other": [0.1]})
     assert fusion.fusion_against_members(table) == {CIA: 0.5}
+
+
+def test_networks_are_timed_beside_starfm_and_beside_all_of_their_experts():
+    chosen = networks.methods()
+    mixture = chosen["mixture_net"]
+    assert tuple(chosen[f"expert {n}"] for n in range(1, 12)) == mixture.experts
+    assert chosen["starfm"].radius == 25
+    case = simulate_case(32, pairs=1, scale=8, bands=("red",))
+    stand_ins = dict.fromkeys(
+        ("starfm", "kernel_net", "mixture_net", "expert 1", "expert 2"), Persistence()
+    )
+    found = networks.compare(case.inputs, stand_ins, repeats=1)
+    assert found["experts_seconds"] > 0
+    for name in ("kernel_net_vs_starfm_time", "mixture_net_vs_experts_time"):
+        assert np.isfinite(found[name])
+
+
+def test_fusing_files_by_a_network_tells_its_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "NETWORKS", {"kernel_net": Persistence()})
+    networks.make_files(tmp_path, 512)
+    found = networks.fuse_files(tmp_path, "kernel_net", 256, 128)
+    assert (tmp_path / "fused.tif").is_file()
+    assert found["peak_mb"] >= found["baseline_mb"] > 0

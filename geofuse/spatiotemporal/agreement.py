@@ -23,6 +23,7 @@ from geofuse.spatiotemporal.scene import (
     merged,
     moments,
     scene_spread,
+    stacked,
 )
 from geofuse.tiling import reduce_tiles
 
@@ -71,11 +72,7 @@ def scene_agreement(inputs: FusionInputs) -> Delayed:
 
 # Functions of a scan stand in a module, so that they travel to other processes by name.
 def _compare(scale: int, arrays: Mapping[str, Any], _: Any) -> _Parts:
-    count = sum(name.startswith("fine_") for name in arrays)
-    fine, base = (
-        np.stack([arrays[f"{kind}_{number}"] for number in range(count)])
-        for kind in ("fine", "coarse")
-    )
+    fine, base = (stacked(arrays, kind) for kind in ("fine", "coarse"))
     coarse = np.broadcast_to(arrays["coarse"], base.shape)
     valid = np.isfinite(fine) & np.isfinite(base)
     fine_cells, base_cells = (
@@ -103,18 +100,16 @@ def _agreement(parts: list[_Parts]) -> Agreement:
     def size(power: np.ndarray) -> np.ndarray:
         return log_size(np.sqrt(np.maximum(power, 0.0)) / spread)
 
-    per_cell = 1.0 / np.maximum(base.pixels, 1.0), 1.0 / np.maximum(change.pixels, 1.0)
     shift = (change.mean_y - change.mean_x) / spread
     bias = (base.mean_y - base.mean_x) / spread
-    power = (change.xx - 2.0 * change.xy + change.yy) * per_cell[1]
     numbers = [
         np.arcsinh(5.0 * shift) / 3.0,
         np.arcsinh(5.0 * bias) / 3.0,
-        size(_about_line(base) * per_cell[0]),
-        size(power + (change.mean_y - change.mean_x) ** 2),
-        size(_about_line(change) * per_cell[1]),
-        size(base.xx * per_cell[0]),
-        size(within.xx / np.maximum(within.pixels, 1.0)),
+        size(base.about_line()),
+        size(change.difference_power()),
+        size(change.about_line()),
+        size(base.mean_of(base.xx)),
+        size(within.mean_of(within.xx)),
         base.correlation(),
         change.correlation(),
         np.arcsinh(base.line()[0]),
@@ -129,9 +124,3 @@ def _agreement(parts: list[_Parts]) -> Agreement:
 def log_size(size: Any) -> Any:
     """Logarithm of a size in spreads, from a thousandth on, divided by three."""
     return np.log(np.maximum(size, 1e-3)) / 3.0
-
-
-def _about_line(joint: Moments) -> np.ndarray:
-    """Sum of squares that the line of y on x leaves."""
-    slope = joint.xy / np.where(joint.xx > 0, joint.xx, 1.0)
-    return np.maximum(joint.yy - slope * joint.xy, 0.0)

@@ -45,6 +45,7 @@ from geofuse.spatiotemporal.fitfc import FitFC
 from geofuse.spatiotemporal.fsdaf import FSDAF
 from geofuse.spatiotemporal.members import (
     NEAR,
+    check_steps,
     coarse_residual,
     merge_members,
     nearby_change,
@@ -170,6 +171,7 @@ class PrecisionFusion(FixedMethod):
     def check(self, inputs: FusionInputs) -> None:
         """Refuse inputs that a member which takes part cannot work with."""
         super().check(inputs)
+        check_steps(self.methods, needed_scale(inputs.scale, str(self)))
         # Where none takes part, the first tells what is missing.
         for member in taking_part(self.methods, len(inputs.pairs)) or self.methods[:1]:
             member.check(inputs)

@@ -35,7 +35,7 @@ from dask.delayed import Delayed
 from flax import nnx
 from typing_extensions import override
 
-from geofuse.errors import NotFittedError, ParameterError
+from geofuse.errors import ParameterError
 from geofuse.networks.learned_kernel import LearnedKernel
 from geofuse.networks.parameters import arrays_of, network_of
 from geofuse.pairs import FusionCase, FusionInputs
@@ -63,7 +63,7 @@ from geofuse.spatiotemporal.method import (
 from geofuse.spatiotemporal.starfm import STARFM, heaviest
 from geofuse.tiling import gathered, reduce_tiles, share
 from geofuse.training.loop import Training
-from geofuse.training.pretrained import pretrained_weights
+from geofuse.training.pretrained import known_weights, warn_of_scale
 from geofuse.training.weights import Weights
 
 
@@ -196,19 +196,18 @@ class KernelNet(FusionMethod):
         Raises:
             NotFittedError: There are none.
         """
-        if self.weights is None:
-            raise NotFittedError(
-                "expected a fitted KernelNet, found one without weights; fit it with "
-                "fitted = KernelNet(weights=None).fit(cases), or leave weights out for "
-                "those in the package"
-            )
-        if isinstance(self.weights, Weights):
-            return self.weights
-        return pretrained_weights("kernel-net")
+        fit = "method = KernelNet(weights=None).fit(cases)"
+        return known_weights(self.weights, "kernel-net", fit=fit)
 
     @override
     def check(self, inputs: FusionInputs) -> None:
+        """Refuse inputs without a scale, or a method without weights.
+
+        Warns:
+            OutOfRangeWarning: The weights that ship were not trained on such a scale.
+        """
         super().check(inputs)
+        warn_of_scale(self.weights, "kernel-net", inputs.scale)
         jax.eval_shape(
             lambda: self.network(dict(self._weights().arrays)).first.bias[...]
         )

@@ -14,6 +14,7 @@ from geofuse.spatiotemporal.scene import (
     merged,
     moments,
     scene_spread,
+    stacked,
 )
 
 
@@ -37,14 +38,9 @@ class KernelScene(NamedTuple):
 
 def scan_scene(arrays: Mapping[str, Any], shared: Any) -> list[Moments]:
     """Moments of a window: of the fine images, of the sensors, of the dates."""
-    count = sum(name.startswith("fine_") for name in arrays)
-    fine, base = (
-        np.stack([arrays[f"{kind}_{number}"] for number in range(count)])
-        for kind in ("fine", "coarse")
-    )
     return [
         fine_moments(arrays, shared),
-        moments(fine, base),
+        moments(stacked(arrays, "fine"), stacked(arrays, "coarse")),
         change_moments(arrays, shared),
     ]
 
@@ -56,10 +52,10 @@ def kernel_scene(parts: list[list[Moments]], *, scale: int | None) -> KernelScen
     spread = known.spread[None].astype(np.float64)
     size = math.log2(scale or 1) / 4
     numbers = [
-        np.sqrt(np.maximum(_mean(sensors, sensors.yy), 0.0)) / spread,
+        np.sqrt(np.maximum(sensors.mean_of(sensors.yy), 0.0)) / spread,
         sensors.correlation(),
         dates.correlation(),
-        np.sqrt(_change_power(dates)) / spread,
+        np.sqrt(dates.difference_power()) / spread,
         (dates.mean_y - dates.mean_x) / spread,
         (sensors.mean_x - sensors.mean_y) / spread,
         np.full(spread.shape, size) + np.zeros_like(sensors.xx),
@@ -67,13 +63,3 @@ def kernel_scene(parts: list[list[Moments]], *, scale: int | None) -> KernelScen
     stacked = np.stack(numbers, axis=-1)
     finite = np.where(np.isfinite(stacked), stacked, 0.0)
     return KernelScene(*known, numbers=finite.astype(np.float32))
-
-
-def _mean(of: Moments, total: np.ndarray) -> np.ndarray:
-    return total / np.maximum(of.pixels, 1.0)
-
-
-def _change_power(of: Moments) -> np.ndarray:
-    """Mean square of y - x."""
-    about = np.maximum(of.xx - 2 * of.xy + of.yy, 0.0)
-    return _mean(of, about) + (of.mean_y - of.mean_x) ** 2

@@ -34,7 +34,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
-from geofuse.errors import BandMismatchError, NotFittedError, ParameterError
+from geofuse.errors import BandMismatchError, ParameterError
 from geofuse.networks.parameters import arrays_of, network_of
 from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.spatiotemporal.coarse_grid import bicubic, block_mean
@@ -57,6 +57,7 @@ from geofuse.training.holdout import held_out
 from geofuse.training.loop import Training, train
 from geofuse.training.losses import charbonnier
 from geofuse.training.patches import Batch, Patches
+from geofuse.training.pretrained import known_weights
 from geofuse.training.weights import Weights
 
 #: Half the side of the window in which a coarse change is near, in fine pixels: several
@@ -362,16 +363,13 @@ class NetworkMethod(FusionMethod):
         Raises:
             NotFittedError: There are no weights.
         """
-        if self.weights is None:
-            name = type(self).__name__
-            raise NotFittedError(
-                f"expected a fitted method, found {name} without weights; write "
-                f"method = {name}().fit(cases), or load one: geofuse.load(folder)"
-            )
+        name = type(self).__name__
+        fit = f"method = {name}().fit(cases)"
+        weights = known_weights(self.weights, name, fit=fit)
         return gathered(
-            partial(_summary, self.weights),
+            partial(_summary, weights),
             [scene_scale(inputs)],
-            token=f"network {self.weights.digest}",
+            token=f"network {weights.digest}",
         )
 
     @override

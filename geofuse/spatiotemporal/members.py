@@ -15,6 +15,7 @@ import numpy as np
 from dask.delayed import Delayed
 from jaxtyping import Array, Float, Int
 
+from geofuse.errors import ParameterError
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.coarse_grid import block_mean, painted
 from geofuse.spatiotemporal.method import (
@@ -61,6 +62,29 @@ def taking_part(
 ) -> tuple[FusionMethod, ...]:
     """The methods that work with so many pairs."""
     return tuple(method for method in methods if method.pairs_needed <= pairs)
+
+
+def check_steps(methods: Sequence[FusionMethod], scale: int) -> None:
+    """Refuse methods whose tiles must start elsewhere than at coarse pixels.
+
+    Members are given parts of one tile, which starts at any corner of a coarse pixel: the
+    strides of a network would fall on other pixels in other tiles.
+
+    Args:
+        methods: The members.
+        scale: Coarse GSD / fine GSD.
+
+    Raises:
+        ParameterError: The step of one is no part of a coarse pixel.
+    """
+    for method in methods:
+        step = method.step(scale)
+        if scale % step:
+            raise ParameterError(
+                f"expected members whose tiles start at coarse pixels, every {scale} fine "
+                f"ones, found {type(method).__name__}, which needs tiles that start every "
+                f"{step}; leave it out, or predict with it alone"
+            )
 
 
 def takes_bases(method: FusionMethod) -> bool:

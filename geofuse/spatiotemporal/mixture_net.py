@@ -31,7 +31,7 @@ from dask.delayed import Delayed
 from flax import nnx
 from typing_extensions import override
 
-from geofuse.errors import NotFittedError, ParameterError
+from geofuse.errors import ParameterError
 from geofuse.networks.gate import Gate
 from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.spatiotemporal.agreement import Agreement, scene_agreement
@@ -50,7 +50,12 @@ from geofuse.spatiotemporal.gate_inputs import (
     gate_inputs,
 )
 from geofuse.spatiotemporal.gated import mix
-from geofuse.spatiotemporal.members import FromBases, predictions_of, summaries_of
+from geofuse.spatiotemporal.members import (
+    FromBases,
+    check_steps,
+    predictions_of,
+    summaries_of,
+)
 from geofuse.spatiotemporal.method import (
     FusionMethod,
     FusionPrediction,
@@ -68,7 +73,7 @@ from geofuse.spatiotemporal.temporal import each_base, merge_bases
 from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.tiling import gathered, map_tiles, share
 from geofuse.training.loop import Training
-from geofuse.training.pretrained import pretrained_weights
+from geofuse.training.pretrained import known_weights, warn_of_scale
 from geofuse.training.weights import Weights
 
 #: The kernels that are mixed: each takes one pair, and assumes something else.
@@ -177,13 +182,19 @@ class MixtureNet(FusionMethod):
 
     @override
     def check(self, inputs: FusionInputs) -> None:
-        """Refuse inputs that an expert cannot work with, or a method without weights."""
+        """Refuse inputs that an expert cannot work with, or a method without weights.
+
+        Warns:
+            OutOfRangeWarning: The weights that ship were not trained on such a scale.
+        """
         self.check_inputs(inputs)
         self.parameters()
+        warn_of_scale(self.weights, "mixture-net", inputs.scale)
 
     def check_inputs(self, inputs: FusionInputs) -> None:
         """Refuse inputs that an expert cannot work with."""
         super().check(inputs)
+        check_steps(self.experts, needed_scale(inputs.scale, str(self)))
         for expert in self.experts:
             expert.check(inputs)
 
@@ -208,14 +219,8 @@ class MixtureNet(FusionMethod):
         Raises:
             NotFittedError: There are none.
         """
-        if self.weights == "pretrained":
-            return pretrained_weights("mixture-net").arrays
-        if isinstance(self.weights, Weights):
-            return self.weights.arrays
-        raise NotFittedError(
-            "expected a fitted mixture-net, found one without weights; fit it first: "
-            "fitted = MixtureNet().fit(cases, seed=0), or geofuse train fusion"
-        )
+        fit = "method = MixtureNet(weights=None).fit(cases)"
+        return known_weights(self.weights, "mixture-net", fit=fit).arrays
 
     @override
     def fit(self, cases: Sequence[FusionCase], *, seed: int = 0) -> FusionMethod:

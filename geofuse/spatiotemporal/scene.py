@@ -37,6 +37,20 @@ class Moments(NamedTuple):
         power = self.xx * self.yy
         return np.where(power > 0, self.xy / np.sqrt(np.where(power > 0, power, 1)), 0)
 
+    def mean_of(self, total: np.ndarray) -> np.ndarray:
+        """A sum over the valid pixels, such as `xx`, as a mean; 0 where there is none."""
+        return total / np.maximum(self.pixels, 1.0)
+
+    def difference_power(self) -> np.ndarray:
+        """Mean square of y - x."""
+        about = np.maximum(self.xx - 2.0 * self.xy + self.yy, 0.0)
+        return self.mean_of(about) + (self.mean_y - self.mean_x) ** 2
+
+    def about_line(self) -> np.ndarray:
+        """Mean square of what the line of y on x leaves."""
+        slope = self.xy / np.where(self.xx > 0, self.xx, 1.0)
+        return self.mean_of(np.maximum(self.yy - slope * self.xy, 0.0))
+
     def line(self) -> tuple[np.ndarray, np.ndarray]:
         """Slope and intercept of y on x by least squares.
 
@@ -108,17 +122,17 @@ def images_of(inputs: FusionInputs, kind: str) -> dict[str, xr.DataArray]:
 # Functions of a scan stand in a module, so that they travel to other processes by name.
 def fine_moments(arrays: Mapping[str, Any], _: Any) -> Moments:
     """Moments (pair, band) of the pairs' fine images in a window."""
-    fine = _stacked(arrays, "fine")
+    fine = stacked(arrays, "fine")
     return moments(fine, fine)
 
 
 def change_moments(arrays: Mapping[str, Any], _: Any) -> Moments:
     """Joint moments (pair, band) of the coarse base images and the coarse image."""
-    base = _stacked(arrays, "coarse")
+    base = stacked(arrays, "coarse")
     return moments(base, np.broadcast_to(arrays["coarse"], base.shape))
 
 
-def _stacked(arrays: Mapping[str, Any], kind: str) -> np.ndarray:
+def stacked(arrays: Mapping[str, Any], kind: str) -> np.ndarray:
     """The windows of all pairs' images of one kind, as (pair, band, y, x)."""
     count = sum(name.startswith(f"{kind}_") for name in arrays)
     return np.stack([arrays[f"{kind}_{number}"] for number in range(count)])

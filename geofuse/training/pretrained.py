@@ -6,6 +6,7 @@ geofuse/spatiotemporal/pretrained/NAME/    model.json  weights.safetensors  READ
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Literal
 
 from geofuse.errors import NotFittedError
 from geofuse.training.card import Card, card_from
@@ -13,6 +14,46 @@ from geofuse.training.model_folder import FIELDS, read_model
 from geofuse.training.weights import Weights
 
 _START = "weights."
+
+#: What a method's field of weights holds: its own, those that ship by its name, or none.
+Learned = Weights | Literal["pretrained"] | None
+
+
+def known_weights(weights: Learned, name: str, *, fit: str) -> Weights:
+    """The weights that a method's field stands for.
+
+    Args:
+        weights: The field.
+        name: Name of the method whose weights ship, for example kernel-net.
+        fit: How to fit it, in one line of Python.
+
+    Raises:
+        NotFittedError: There are none, or none ship for this method.
+        ModelReadError: Those that ship are damaged.
+    """
+    if isinstance(weights, Weights):
+        return weights
+    if weights == "pretrained":
+        return pretrained_weights(name)
+    raise NotFittedError(
+        f"expected a fitted method, found {name} without weights; write {fit}, or load "
+        "one: geofuse.load(folder)"
+    )
+
+
+def warn_of_scale(weights: Learned, name: str, scale: int | None) -> None:
+    """Warn where weights that ship are asked for a scale that they were not trained on.
+
+    Args:
+        weights: The method's field; nothing is known of weights of one's own.
+        name: Name of the method whose weights ship.
+        scale: Coarse GSD / fine GSD of the scene; None where it is unknown.
+
+    Warns:
+        OutOfRangeWarning: The scale lies outside those on their card.
+    """
+    if weights == "pretrained":
+        pretrained_card(name).warn_of_scale(scale)
 
 
 @cache

@@ -19,6 +19,7 @@ from geofuse.spatiotemporal.baselines import (
 )
 from geofuse.spatiotemporal.combine import PrecisionFusion
 from geofuse.spatiotemporal.fitfc import FitFC
+from geofuse.spatiotemporal.fusion_unet import FusionUNet
 from geofuse.spatiotemporal.precision import (
     coarse_noise,
     collocation,
@@ -239,6 +240,25 @@ def test_the_gate_is_the_share_that_is_no_noise():
 def test_fields_out_of_range_are_refused(fields, words):
     with pytest.raises(ParameterError, match=words):
         PrecisionFusion(**fields)
+
+
+@pytest.mark.parametrize("scale", [5, 6])
+def test_a_member_whose_tiles_start_elsewhere_is_refused(scale):
+    """The strides of a network would fall on other pixels in other tiles."""
+    network = FusionUNet()
+    assert network.step(scale) > scale
+    method = PrecisionFusion(methods=(CoarseChange(), network))
+    with pytest.raises(
+        ParameterError, match=f"FusionUNet.*every {network.step(scale)}"
+    ):
+        method.predict(case_of(60, scale=scale).inputs)
+
+
+def test_a_network_whose_strides_are_part_of_a_coarse_pixel_may_be_a_member():
+    network = FusionUNet()
+    scale = 2 * network.stride
+    method = PrecisionFusion(methods=(CoarseChange(), network))
+    method.check(case_of(4 * scale, scale=scale).inputs)
 
 
 def test_members_are_named_on_the_command_line():

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geofuse.errors import MissingScaleError, NotFittedError, ParameterError
+from geofuse.errors import (
+    MissingScaleError,
+    NotFittedError,
+    OutOfRangeWarning,
+    ParameterError,
+)
 from geofuse.networks.parameters import arrays_of
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.kernel_inputs import CHANNELS, channels_of, evidence_of
@@ -233,3 +238,11 @@ def test_the_network_is_small():
     arrays = arrays_of(net)
     products = sum(a.size for a in arrays.values() if a.ndim == 2)
     assert products < 25_000
+
+
+def test_shipped_weights_warn_of_a_scale_that_they_were_not_trained_on():
+    inputs = simulate_case(80, bands=("red",), scale=40).inputs
+    with pytest.warns(OutOfRangeWarning, match="4 to 30, found 40"):
+        KernelNet().predict(inputs)
+    KernelNet().check(case_of().inputs)
+    at_step_0().check(inputs)  # nothing is known of weights of one's own

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from geofuse.errors import MissingScaleError, NotFittedError, ParameterError
+from geofuse.errors import (
+    MissingScaleError,
+    NotFittedError,
+    OutOfRangeWarning,
+    ParameterError,
+)
 from geofuse.pairs import FusionInputs
 from geofuse.spatiotemporal.baselines import (
     CoarseChange,
@@ -9,6 +14,7 @@ from geofuse.spatiotemporal.baselines import (
     LinearInTime,
     Persistence,
 )
+from geofuse.spatiotemporal.fusion_unet import FusionUNet
 from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.mixture_training import first_parameters, gate_samples
 from geofuse.synthetic import simulate_case
@@ -147,3 +153,22 @@ def test_the_scale_must_be_known():
     inputs = FusionInputs(case.inputs.pairs, case.inputs.coarse)
     with pytest.raises(MissingScaleError):
         before_training(unfitted(), case).predict(inputs)
+
+
+def test_shipped_weights_warn_of_a_scale_that_they_were_not_trained_on():
+    shipped = simulate_case(80, bands=("red",), scale=40).inputs
+    with pytest.warns(OutOfRangeWarning, match="4 to 30, found 40"):
+        MixtureNet().predict(shipped)
+    MixtureNet().check(simulate_case(64, bands=("red",), scale=8).inputs)
+    # Of weights of one's own nothing is known.
+    case = case_of(scale=32)
+    before_training(unfitted(), case).check(case.inputs)
+
+
+def test_an_expert_whose_tiles_start_elsewhere_is_refused():
+    case = case_of(scale=5)
+    expert = FusionUNet()
+    assert expert.step(5) % 5 == 0
+    assert expert.step(5) > 5
+    with pytest.raises(ParameterError, match="leave it out"):
+        unfitted(experts=(expert, Persistence())).fit([case])
