@@ -35,11 +35,11 @@ from benchmarks.landcover_scenes import (
     without,
 )
 from benchmarks.record import arguments, emit, save
-from geofuse.evaluation.accuracy import Accuracy
+from geofuse.evaluation.accuracy import Confusion
 from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.classifier import LandCoverClassifier
 from geofuse.networks.interactions import INTERACTIONS
-from geofuse.uncertainty.classes import calibration_error, negative_log_likelihood
+from geofuse.uncertainty.classes import calibration_error, nll
 
 #: Share of s2 that is missing where it has gaps.
 GAPS = 0.4
@@ -143,15 +143,16 @@ def _scores(
     probability: np.ndarray, labels: np.ndarray, scenes: Scenes
 ) -> dict[str, float]:
     count = len(scenes.legend)
-    pairs = labels.astype(np.int64) * count + probability.argmax(axis=0)
+    pairs = probability.argmax(axis=0) * count + labels.astype(np.int64)
     counts = np.bincount(pairs, minlength=count**2).reshape(count, count)
-    accuracy = Accuracy(counts, scenes.legend.names)
+    none = np.zeros(count, np.int64)
+    accuracy = Confusion(scenes.legend.names, counts, none, none).accuracy()
     return {
         "oa": 100 * accuracy.overall,
         "aa": 100 * accuracy.average,
         "kappa": accuracy.kappa,
-        "nll": negative_log_likelihood(probability, labels),
-        "ece": calibration_error(probability, labels),
+        "nll": nll(probability, labels.astype(np.int64)),
+        "ece": calibration_error(probability, labels.astype(np.int64)),
         "pixels": labels.size,
     }
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Score the map, and print a table."""
     from geofuse.cli.train_landcover import legend_from
-    from geofuse.evaluation.accuracy import Accuracy, confusion
+    from geofuse.evaluation.accuracy import confusion
     from geofuse.evaluation.area import area_adjusted
     from geofuse.rasters.labels import legend_in, open_labels
 
@@ -42,12 +42,20 @@ def run(options: argparse.Namespace) -> int:
     reference = open_labels(
         options.reference, like=land_cover, legend=legend, column=options.column
     )
-    accuracy = Accuracy(confusion(land_cover, reference, len(legend)), legend.names)
-    area = area_adjusted(accuracy, land_cover)
+    matrix = confusion(land_cover, reference, legend)
+    table = matrix.accuracy().table()
+    area = area_adjusted(matrix).table()
     if options.json:
-        print(json.dumps({**accuracy.as_json(), "area_adjusted": area.as_json()}))
-    else:
-        print(accuracy.table().to_string(index=False))
-        print(accuracy.in_words())
-        print(area.table().to_string(index=False))
+        found = {"accuracy": table, "area_adjusted": area}
+        print(json.dumps({k: json.loads(v.to_json(orient="records")) for k, v in found.items()}))
+        return 0
+    whole = table[table["class"] == "all"]
+    for metric, value in zip(whole["metric"], whole["value"], strict=True):
+        print(f"{metric:<10} {value:.4g}")
+    print()
+    by_class = table[table["class"] != "all"]
+    wide = by_class.pivot(index="class", columns="metric", values="value")
+    print(wide.loc[list(legend.names)].round(3).to_string())
+    print("\nWeighted by the mapped area (Olofsson et al. 2014), 95 % intervals:")
+    print(area.round(4).to_string(index=False))
     return 0

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     save(fitted, target, card=_card(options, fitted, cases, watch.histories, accuracy))
     shutil.rmtree(stage, ignore_errors=True)
     print((target / PAGE).read_text())
-    print(f"{options.out}: {accuracy.in_words()} on blocks held out")
+    print(f"{options.out}: {_in_words(accuracy)}")
     return 0
 
 
@@ -159,18 +159,43 @@ def _stage(target: Any, options: argparse.Namespace, read: list[str]) -> Any:
 
 def _accuracy(fitted: Any, validation: list[Any]) -> Any:
     """How well the model maps what was held out."""
-    from geofuse.evaluation.accuracy import Accuracy, confusion
+    from geofuse.evaluation.accuracy import confusion, merged
 
-    count = len(fitted.classes)
-    counts = sum(
-        confusion(
-            fitted.predict(case.images, outputs=("land_cover",))["land_cover"],
-            case.labels,
-            count,
-        )
-        for case in validation
+    return merged(
+        [
+            confusion(
+                fitted.predict(case.images, outputs=("land_cover",))["land_cover"],
+                case.labels,
+                fitted.classes,
+            )
+            for case in validation
+        ]
+    ).accuracy()
+
+
+def _in_words(accuracy: Any) -> str:
+    """The scores in one line."""
+    if not accuracy.support.sum():
+        return "no score, for no block with labels was held out"
+    return (
+        f"overall accuracy {100 * accuracy.overall:.1f} %, mean over classes "
+        f"{100 * accuracy.average:.1f} %, kappa {accuracy.kappa:.3f} on "
+        f"{accuracy.support.sum()} pixels of blocks held out"
     )
-    return Accuracy(counts, fitted.classes.names)
+
+
+def _scores(accuracy: Any) -> dict[str, float]:
+    """The scores for the card: those of the whole map, and F1 by class."""
+    told = {
+        "overall accuracy": accuracy.overall,
+        "mean producer's accuracy": accuracy.average,
+        "kappa": accuracy.kappa,
+        **{
+            f"F1 of {name}": value
+            for name, value in zip(accuracy.names, accuracy.f1, strict=True)
+        },
+    }
+    return {name: float(value) for name, value in told.items() if value == value}
 
 
 def _card(
@@ -196,7 +221,7 @@ def _card(
         training="; ".join(told),
         command=_command(options),
         bands=tuple(band for one in fitted.modalities for band in one.bands),
-        scores=accuracy.scores(),
+        scores=_scores(accuracy),
         limits="judged on blocks of its own scenes, near those it learned from",
     )
 

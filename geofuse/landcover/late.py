@@ -25,7 +25,6 @@ from geofuse.landcover.classifier import (
     LandCoverClassifier,
     LandCoverPrediction,
     LandCoverTile,
-    entropy,
     legend_for,
 )
 from geofuse.landcover.early import EarlyFusion
@@ -37,11 +36,10 @@ from geofuse.landcover.opinions import (
     Rule,
     fitted_exponents,
     pooled,
-    tempered,
 )
 from geofuse.rasters.legend import Legend, legend_of
 from geofuse.tiling import gathered, reduce_tiles
-from geofuse.uncertainty.classes import class_temperature
+from geofuse.uncertainty.classes import class_temperature, entropy, tempered
 
 #: Joins the name of a modality and that of what its expert asks for.
 _JOINT = "/"
@@ -162,12 +160,11 @@ class LateFusion(LandCoverClassifier):
         if self.rule == "stacking":
             exponents = fitted_exponents(opinions, labels, prior)
         found = pooled(opinions, self.rule, prior=prior, exponents=exponents)
-        known = np.isfinite(found.probability).all(axis=0)
-        temperature = class_temperature(found.probability[:, known].T, labels[known])
+        temperature = class_temperature(found.probability, labels)
         return replace(
             self,
             exponents=() if exponents is None else tuple(exponents.tolist()),
-            temperature=float(temperature),
+            temperature=temperature,
         )
 
     @override

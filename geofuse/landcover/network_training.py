@@ -30,7 +30,12 @@ from geofuse.landcover.network_inputs import ChannelUnit, in_units
 from geofuse.networks.encoders import Dropout
 from geofuse.networks.land_cover import REACH
 from geofuse.networks.parameters import arrays_of, network_of
-from geofuse.training.label_patches import Fold, LabelPatches, MapAugmentation
+from geofuse.training.label_patches import (
+    Fold,
+    LabelPatches,
+    MapAugmentation,
+    labeled_folds,
+)
 from geofuse.training.loop import Training, train
 from geofuse.training.losses import cross_entropy
 
@@ -139,14 +144,16 @@ def fit_members(
     """
     loss = partial(_loss, inputs, recipe)
     logits = jax.jit(partial(_logits, inputs, recipe))
+    # Where all labels lie in one block nothing can be held out.
+    folds: list[Fold | None] = [*labeled_folds(inputs.labels, FOLDS, seed)] or [None]
     found, said, truth = [], [], []
     for number in range(members):
         own = seed * 1000 + number
-        fold = Fold(number % FOLDS, FOLDS, seed)
+        fold = folds[number % len(folds)]
         draw = _patches(inputs, recipe, own, fold, recipe.augmentation).draw
         fixed = []
         for changed in (None, replace(recipe.augmentation, turns=False)):
-            held = _patches(inputs, recipe, own, fold.others, changed)
+            held = _patches(inputs, recipe, own, fold and fold.others, changed)
             fixed += [held.draw(step) for step in range(_VALIDATION_BATCHES)]
         first = arrays_of(recipe.network(own)) if start is None else dict(start[number])
         trained = train(
@@ -197,7 +204,7 @@ def _patches(
     inputs: Inputs,
     recipe: Recipe,
     seed: int,
-    fold: Fold,
+    fold: Fold | None,
     augmentation: MapAugmentation | None,
 ) -> LabelPatches:
     return LabelPatches(

@@ -132,16 +132,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=0)
 
 
-def tempered(probability: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities to the power 1 / temperature, normalized over the first axis."""
-    if temperature == 1:
-        return probability
-    known = np.isfinite(probability)
-    safe = np.where(known, probability, 1.0)
-    powers = np.where(safe > 0, np.maximum(safe, 1e-30) ** (1 / temperature), 0.0)
-    return np.where(known, powers / powers.sum(axis=0), np.nan)
-
-
 def fitted_exponents(
     opinions: Opinions,
     labels: Int[np.ndarray, " pixel"],

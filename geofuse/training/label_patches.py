@@ -194,6 +194,34 @@ class LabelPatches:
         return self._augmentation.applied(channels, known, rng)
 
 
+def labeled_folds(labels: Sequence[xr.DataArray], folds: int, seed: int) -> list[Fold]:
+    """The folds that can be held out: with labels in them, and others without them.
+
+    Args:
+        labels: Numbers of classes (y, x) of each scene, -1 where unlabeled.
+        folds: How many folds there are.
+        seed: Of the folds.
+
+    Returns:
+        None where all labels lie in one block.
+    """
+    every = [Fold(number, folds, seed) for number in range(folds)]
+    found = compute(
+        [
+            [
+                [_labeled(image, scene, part) for part in (fold, fold.others)]
+                for scene, image in enumerate(labels)
+            ]
+            for fold in every
+        ]
+    )[0]
+    return [
+        fold
+        for fold, scenes in zip(every, found, strict=True)
+        if all(sum(len(scene[part][0]) for scene in scenes) for part in (0, 1))
+    ]
+
+
 def _labeled(labels: xr.DataArray, scene: int, fold: Fold | None) -> Any:
     """Places (scene, row, column) of labeled pixels and the chance of each, lazily."""
     rows, columns = (
