@@ -29,6 +29,8 @@ from geofuse.tiling import gathered, reduce_tiles, share
 SAMPLED_TILES, SAMPLED_LINES = 64, 48
 #: A scene may lie so many times the range of the training beyond it.
 _TOLERANCE = 3.0
+#: Begins the name of dask arrays that stand for a missing modality.
+_ABSENT = "absent-"
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,17 @@ def absent(name: str, bands: Sequence[str], like: xr.DataArray) -> xr.DataArray:
     coords = {k: v for k, v in like.coords.items() if "band" not in v.dims}
     coords.pop("band", None)
     data = da.full(
-        shape, np.nan, dtype=np.float32, chunks=chunks, name=f"absent-{shape}"
+        shape, np.nan, dtype=np.float32, chunks=chunks, name=f"{_ABSENT}{shape}"
     )
     return xr.DataArray(
         data, dims=("band", "y", "x"), coords={**coords, "band": list(bands)}, name=name
     )
+
+
+def is_absent(image: xr.DataArray) -> bool:
+    """Whether an image is one that `absent` gave: nothing is known of it anywhere."""
+    name = getattr(image.data, "name", None)
+    return isinstance(name, str) and name.startswith(_ABSENT)
 
 
 def _of_bands(image: xr.DataArray, modality: Modality) -> xr.DataArray:
