@@ -32,12 +32,17 @@ from geofuse.splits import fold_of, inside_block
 
 Kind = Literal["lightgbm", "histogram", "forest"]
 
+#: Pixels so near the edge of a block tell nothing: what was learned beside them is too
+#: much like them, and they would make members surer than they may be.
+_GUARD = 8
 #: Chance of each modality to be missing in a repeated row, where not all or none are.
 _MISSING = 1 / 3
 #: Rounds without a gain after which boosting stops.
 _PATIENCE = 15
 #: Rounds where no pixels are left out to tell when to stop.
 _BLIND_ROUNDS = 40
+#: Fewer rows than this are not worth another thread: threads wait for each other.
+_ROWS_A_THREAD = 10_000
 
 
 class GrowthPlan(NamedTuple):
@@ -123,7 +128,7 @@ def grow_members(pixels: LabeledPixels, classes: int, plan: GrowthPlan) -> Grown
     weights = weights_of(pixels, balanced=plan.balanced)
     held_out = np.full((len(pixels.labels), classes), np.nan, np.float32)
     ensembles = []
-    inside = inside_block(pixels.rows, pixels.columns)
+    inside = inside_block(pixels.rows, pixels.columns, guard=_GUARD)
     for member in range(plan.members):
         out = (fold == member) & ~alone
         kept = np.flatnonzero(~out)
@@ -253,7 +258,7 @@ def _boosted(
     parameters = objective | {
         "learning_rate": 0.1,
         "num_leaves": 31,
-        "min_data_in_leaf": min(20, max(len(rows.labels) // 50, 1)),
+        "min_data_in_leaf": _least_in_leaf(rows, 20),
         "feature_fraction": 0.3,
         "bagging_fraction": 0.5,
         "bagging_freq": 1,
@@ -262,7 +267,7 @@ def _boosted(
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": CPU_COUNT,
+        "num_threads": _threads(rows),
         "verbose": -1,
     }
     data = lightgbm.Dataset(
@@ -286,13 +291,13 @@ def _by_histogram(
     rows: _Rows, check: _Rows, classes: list[int], plan: GrowthPlan, seed: int
 ) -> TreeEnsemble:
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     rounds = plan.rounds if check.labels.size else min(plan.rounds, _BLIND_ROUNDS)
     boosted = HistGradientBoostingClassifier(
         learning_rate=0.1,
-        max_iter=min(rounds, 10),
         max_leaf_nodes=31,
-        min_samples_leaf=min(20, max(len(rows.labels) // 50, 1)),
+        min_samples_leaf=_least_in_leaf(rows, 20),
         l2_regularization=1.0,
         max_features=0.3,
         max_bins=63,
@@ -300,18 +305,17 @@ def _by_histogram(
         warm_start=True,
         random_state=seed,
     )
-    boosted.fit(rows.features, rows.labels, sample_weight=rows.weights)
-    best = rounds
-    while check.labels.size:
-        losses = [
-            _log_loss(each, check)
-            for each in boosted.staged_predict_proba(check.features)
-        ]
-        best = int(np.argmin(losses)) + 1
-        if len(losses) >= min(rounds, best + _PATIENCE):
-            break
-        boosted.max_iter = min(rounds, boosted.max_iter + 10)
-        boosted.fit(rows.features, rows.labels, sample_weight=rows.weights)
+    best, grown = 0, 0
+    with threadpool_limits(_threads(rows), user_api="openmp"):
+        # A few rounds more, as long as the best of them is not long ago.
+        while grown < min(rounds, best + _PATIENCE):
+            grown = min(grown + _PATIENCE, rounds)
+            boosted.max_iter = grown
+            boosted.fit(rows.features, rows.labels, sample_weight=rows.weights)
+            best = grown
+            if check.labels.size:
+                staged = boosted.staged_predict_proba(check.features)
+                best = 1 + int(np.argmin([_log_loss(each, check) for each in staged]))
     return histogram_ensemble(boosted, classes, rounds=best)
 
 
@@ -322,13 +326,22 @@ def _forest(
 
     forest = ExtraTreesClassifier(
         max(plan.rounds // plan.members, 10),
-        min_samples_leaf=min(5, max(len(rows.labels) // 50, 1)),
+        min_samples_leaf=_least_in_leaf(rows, 5),
         max_features="sqrt",
-        n_jobs=CPU_COUNT,
+        n_jobs=_threads(rows),
         random_state=seed,
     )
     forest.fit(rows.features, rows.labels, sample_weight=rows.weights)
     return forest_ensemble(forest, classes)
+
+
+def _least_in_leaf(rows: _Rows, usual: int) -> int:
+    """Rows a leaf has at least: fewer where there are few."""
+    return min(usual, max(len(rows.labels) // 50, 1))
+
+
+def _threads(rows: _Rows) -> int:
+    return max(min(CPU_COUNT, len(rows.labels) // _ROWS_A_THREAD), 1)
 
 
 def _log_loss(probability: np.ndarray, check: _Rows) -> float:
