@@ -124,6 +124,10 @@ class OutOfRangeWarning(UserWarning):
     """A learned method is asked for what it was not trained on."""
 
 
+class MissingClassWarning(UserWarning):
+    """A class of the legend has no labeled pixel to learn from."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error message that helps with a misspelled name.
 

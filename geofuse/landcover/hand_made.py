@@ -1,10 +1,13 @@
 """Hand-made features by modality: what trees see of a scene, and networks beside its bands.
 
-    optical     bands, indices, and of the first principal components: texture, openings
-                and closings, local level and spread
-    SAR         dB, ratio of the polarizations, local level and spread, texture
-    one band    value, slope, local level, spread and range: elevation, height, temperature
+    optical     bands, indices, local level and spread of bands and of components
+    SAR         dB, ratio of the polarizations, local level and spread
+    one band    value, slope, local level and spread: elevation, height, temperature
     others      bands, or components of many, local level and spread: hyperspectral, lidar
+
+Texture (GLCM) and openings are not among them: at a GSD of 10 m they gained nothing on
+pixels that were left out, and they are missing beside every gap. Where pixels are smaller
+than things, ask for them: `features=FeatureStack(…)`.
 
 What features need to know of a whole scene, the components and the ranges of gray levels,
 is found in the scenes of the training and kept. So a pixel's features do not depend on the
@@ -19,6 +22,7 @@ import numpy as np
 import xarray as xr
 
 from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
+from geofuse.features.components import PrincipalComponents
 from geofuse.features.extractor import FeatureExtractor
 from geofuse.features.indices import Indices, can_compute
 from geofuse.features.local import (
@@ -27,7 +31,6 @@ from geofuse.features.local import (
     LocalStatistics,
     StructureTensor,
 )
-from geofuse.features.components import PrincipalComponents
 from geofuse.features.modalities import Bands, On, is_radar
 from geofuse.features.morphology import AttributeProfile, MorphologicalProfile
 from geofuse.features.stack import STACK_TILE, FeatureStack
@@ -39,6 +42,10 @@ from geofuse.training.weights import Weights
 INDICES = ("ndvi", "ndre", "ndwi", "mndwi", "ndmi", "nbr", "ndbi", "psri", "ndti")
 #: More bands than this are looked at through so many principal components.
 MOST_BANDS, FEWER = 13, 10
+#: Polarizations whose ratio tells of the way waves are scattered.
+RATIOS = (("vh", "vv"), ("hv", "hh"))
+#: Sides of the squares of local level and spread, in pixels.
+WINDOWS = (5, 11, 21, 41)
 
 #: Extractors by the name under which a saved classifier knows them.
 EXTRACTORS: dict[str, type[FeatureExtractor]] = {
@@ -62,45 +69,32 @@ def stack_of(modality: Modality) -> FeatureStack:
     True
     """
     image = _without_pixels(modality)
+    name, count = modality.name, len(modality.bands)
     if is_radar(image):
-        return _radar(modality)
-    if len(modality.bands) == 1:
-        statistics = tuple(LocalStatistics(window) for window in (5, 11, 21))
-        return FeatureStack(bands=True, local=(Gradient(), *statistics))
-    indices = tuple(name for name in INDICES if can_compute(name, image))
-    local = tuple(LocalStatistics(w, ("mean", "std")) for w in (5, 11, 21))
-    if not indices:
-        bands = On(modality.name, Bands(), components=FEWER)
-        many = len(modality.bands) > MOST_BANDS
+        pairs = [pair for pair in RATIOS if set(pair) <= set(modality.bands)]
+        ratios = tuple(f"ratio_{a}_{b} = {a} / {b}" for a, b in pairs)
+        return FeatureStack(bands=True, indices=ratios, local=_levels(WINDOWS))
+    if count == 1:
+        return FeatureStack(bands=True, local=(Gradient(), *_levels(WINDOWS)))
+    if count > MOST_BANDS:
+        components = (Bands(), *_levels(WINDOWS[1:3]))
         return FeatureStack(
-            bands=not many, local=(bands, *local) if many else local, components=3
+            local=tuple(On(name, each, components=FEWER) for each in components)
         )
+    indices = tuple(index for index in INDICES if can_compute(index, image))
     return FeatureStack(
         bands=True,
         indices=indices,
-        texture=GLCM(window=11, levels=16, features=TEXTURES),
-        profiles=MorphologicalProfile(radii=(4,)),
-        local=local,
-        components=2,
+        local=(
+            *(On(name, each) for each in _levels(WINDOWS[1:3])),
+            *_levels((WINDOWS[0], WINDOWS[3])),
+        ),
+        components=3,
     )
 
 
-#: Textures that differ among each other.
-TEXTURES = ("contrast", "homogeneity", "entropy", "correlation")
-
-
-def _radar(modality: Modality) -> FeatureStack:
-    pairs = [pair for pair in RATIOS if set(pair) <= set(modality.bands)]
-    return FeatureStack(
-        bands=True,
-        indices=tuple(f"ratio_{a}_{b} = {a} / {b}" for a, b in pairs),
-        texture=GLCM(window=11, levels=16, features=TEXTURES),
-        local=tuple(LocalStatistics(w, ("mean", "std")) for w in (5, 11, 21)),
-    )
-
-
-#: Polarizations whose ratio tells of the way waves are scattered.
-RATIOS = (("vh", "vv"), ("hv", "hh"))
+def _levels(windows: Sequence[int]) -> tuple[LocalStatistics, ...]:
+    return tuple(LocalStatistics(window, ("mean", "std")) for window in windows)
 
 
 def stacks_by_modality(
@@ -122,7 +116,9 @@ def stacks_by_modality(
         return tuple(stack_of(modality) for modality in modalities)
     images = [_without_pixels(modality) for modality in modalities]
     able = {
-        index: next((n for n, image in enumerate(images) if can_compute(index, image)), 0)
+        index: next(
+            (n for n, image in enumerate(images) if can_compute(index, image)), 0
+        )
         for index in features.indices
     }
     return tuple(

@@ -118,9 +118,7 @@ def _of_case(
             kept = drawn < rates[numbers] * _DRAWS
             if kept.any():
                 chosen[row, column] = rows[kept], columns[kept], numbers[kept]
-    tiles = stream_tiles(
-        channels, skip=lambda row, column: (row, column) not in chosen
-    )
+    tiles = stream_tiles(channels, skip=lambda row, column: (row, column) not in chosen)
     parts = []
     for tile in tiles:
         rows, columns, numbers = chosen[tile.row, tile.column]
