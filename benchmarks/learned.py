@@ -24,7 +24,6 @@ from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.training.weights import Weights
-from geofuse.uncertainty.intervals import gaussian_factor
 
 #: The learned methods by their names.
 LEARNED = ("mixture-net", "kernel-net")
@@ -64,7 +63,9 @@ def coverage(named: NamedCase, method: FusionMethod, level: float) -> tuple[floa
     if inputs.scale is None:
         inputs = FusionInputs(inputs.pairs, inputs.coarse, scale=10)
     product = method.predict(inputs).compute()
-    size = gaussian_factor(level) * np.sqrt(product.aleatoric + product.epistemic)
+    size = method.interval_factor(level) * np.sqrt(
+        product.aleatoric + product.epistemic
+    )
     off = np.abs(product.reflectance - named.case.reference)
     valid = np.isfinite(off) & np.isfinite(size)
     return float((off <= size).where(valid).mean()), int(valid.sum())

@@ -3,13 +3,17 @@
     python -m benchmarks.pretrain samples FOLDER [--first 0] [--last 538] [--part 0/1]
     python -m benchmarks.pretrain mixture-net FOLDER --out MODEL [--steps N] [--seed S]
     python -m benchmarks.pretrain kernel-net FOLDER --out MODEL [--cases 400] [--held 40]
+    python -m benchmarks.pretrain calibrate MODEL [--cases 60]
 
 `samples` simulates cases (`draw_training_case`), has every expert of mixture-net predict
 them, and keeps pixels: a file a case, so that it can be stopped, continued, and run in
 parts side by side. `mixture-net` trains the gate on them and saves it as a model.
 `kernel-net` does both for kernel-net, whose samples are whole squares of two bands a case
-(about 30 MB, `pretrain_kernel.py`): those that FOLDER has are not drawn again. A scene of
-the textures is kept apart: cases from it, with seeds from 100,000 on, tell when to stop.
+(about 30 MB, `pretrain_kernel.py`): those that FOLDER has are not drawn again. `calibrate`
+tells how far intervals of 90 % must be stretched to hold 90 % of a simulated case held out,
+in the mean over the cases, and notes it on the card of a model if it is more than chance.
+A scene of the textures is kept apart: cases from it, with seeds from 100,000 on, tell when
+to stop, and how far to stretch.
 
 Textures are the Sentinel-2 images of `landcover/` in GEOFUSE_DATA (textures.py), never a
 scene that a benchmark reports.
@@ -18,11 +22,11 @@ scene that a benchmark reports.
 import argparse
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -43,11 +47,13 @@ from geofuse.spatiotemporal.pretrain_kernel import (
     kept_squares,
     pretrain,
 )
-from geofuse.saved import save
+from geofuse.saved import load, save
 from geofuse.synthetic.training_scene import draw_training_case
 from geofuse.training.card import Card
+from geofuse.training.checkpoint import read_card
 from geofuse.training.loop import Training
 from geofuse.training.weights import Weights
+from geofuse.uncertainty.intervals import gaussian_factor
 
 #: Shapes of cases (bands, scale) and how often: few, for each is compiled once.
 SHAPES: Mapping[tuple[int, int], float] = {
@@ -67,6 +73,9 @@ SHAPES: Mapping[tuple[int, int], float] = {
 
 #: Seeds from here on are drawn from the texture that is kept for validation.
 VALIDATION_SEED = 100_000
+
+#: Level at which intervals are stretched.
+LEVEL = 0.9
 
 
 def shape_of(seed: int) -> tuple[int, int]:
@@ -225,6 +234,55 @@ def pretrain_kernel(
     return fitted, card
 
 
+class Stretch(NamedTuple):
+    """What the stated deviations are to be multiplied by.
+
+    Attributes:
+        coverage: Share of the pixels within intervals of 90 %, mean over the cases.
+        chance: Standard error of that mean.
+        factor: The factor that makes it 90 %; 1 where it is that within two errors.
+    """
+
+    coverage: float
+    chance: float
+    factor: float
+
+
+def stretch_of(errors: Sequence[np.ndarray]) -> Stretch:
+    """How far intervals must be stretched; the cases count alike.
+
+    Args:
+        errors: Of each case, absolute errors in stated standard deviations.
+    """
+    usual = gaussian_factor(LEVEL)
+    covered = np.array([np.mean(of_case <= usual) for of_case in errors])
+    chance = float(covered.std() / np.sqrt(len(covered)))
+    pooled = np.concatenate(errors)
+    weight = np.concatenate([np.full(e.size, 1 / e.size) for e in errors])
+    order = np.argsort(pooled)
+    share = np.cumsum(weight[order]) / weight.sum()
+    factor = float(pooled[order][np.searchsorted(share, LEVEL)]) / usual
+    told = abs(covered.mean() - LEVEL) > 2 * chance
+    return Stretch(float(covered.mean()), chance, round(factor, 3) if told else 1.0)
+
+
+def calibrate(folder: Path, cases: int) -> Stretch:
+    """Note on a model's card how far its intervals must be stretched."""
+    method = load(folder)
+    textures = textures_for(VALIDATION_SEED)
+    errors = []
+    for seed in range(VALIDATION_SEED, VALIDATION_SEED + cases):
+        case = draw_case(seed, textures)
+        found = method.predict(case.inputs).compute()
+        deviation = np.sqrt(found.aleatoric + found.epistemic)
+        values = (np.abs(found.reflectance - case.reference) / deviation).values
+        errors.append(values[np.isfinite(values)])
+    stretch = stretch_of([of_case for of_case in errors if of_case.size])
+    card = replace(read_card(folder), deviation_factor=stretch.factor)
+    save(method, folder, card=card)
+    return stretch
+
+
 def scales_of(seeds: Iterable[int]) -> tuple[int, ...]:
     """Every scale of the cases of these seeds."""
     return tuple(sorted({shape_of(seed)[1] for seed in seeds}))
@@ -251,7 +309,13 @@ def main() -> None:
     kernel.add_argument("--held", type=int, default=40)
     kernel.add_argument("--steps", type=int, default=600)
     kernel.add_argument("--seed", type=int, default=0)
+    stretch = stages.add_parser("calibrate")
+    stretch.add_argument("folder", type=Path)
+    stretch.add_argument("--cases", type=int, default=60)
     given = parser.parse_args()
+    if given.stage == "calibrate":
+        print(calibrate(given.folder, given.cases))
+        return
     if given.stage == "samples":
         part, parts = map(int, given.part.split("/"))
         make_samples(given.folder, range(given.first, given.last), part, parts)

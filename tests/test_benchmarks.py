@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import fusion
 from benchmarks.cases import NamedCase, simulated_cases
+from benchmarks.pretrain import scales_of, stretch_of
 from benchmarks.programs import PROGRAMS, best_of_bands, best_program
 from benchmarks.speed import networks
 from geofuse.spatiotemporal import METHODS
@@ -160,3 +161,22 @@ def test_fusing_files_by_a_network_tells_its_memory(tmp_path, monkeypatch):
     found = networks.fuse_files(tmp_path, "kernel_net", 256, 128)
     assert (tmp_path / "fused.tif").is_file()
     assert found["peak_mb"] >= found["baseline_mb"] > 0
+
+
+def test_intervals_are_stretched_where_they_miss_by_more_than_chance():
+    rng = np.random.default_rng(0)
+    true = [np.abs(rng.normal(size=2000)) for _ in range(40)]
+    assert stretch_of(true).factor == 1.0
+    wide = stretch_of([0.5 * errors for errors in true])
+    assert wide.factor == pytest.approx(0.5, abs=0.02)
+    assert wide.coverage > 0.99
+    # A case of many pixels counts no more than one of few.
+    uneven = [*true, np.zeros(100_000)]
+    assert stretch_of(uneven).coverage == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_new_card_tells_every_scale_of_its_cases():
+    scales = scales_of(range(200))
+    assert scales == tuple(sorted(scales))
+    assert scales[0] == 4
+    assert scales[-1] == 30

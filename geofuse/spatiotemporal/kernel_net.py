@@ -63,7 +63,7 @@ from geofuse.spatiotemporal.method import (
 from geofuse.spatiotemporal.starfm import STARFM, heaviest
 from geofuse.tiling import gathered, reduce_tiles, share
 from geofuse.training.loop import Training
-from geofuse.training.pretrained import known_weights, warn_of_scale
+from geofuse.training.pretrained import deviation_factor, known_weights, warn_of_scale
 from geofuse.training.weights import Weights
 
 
@@ -162,6 +162,12 @@ class KernelNet(FusionMethod):
     @override
     def coarse_halo(self) -> int | None:
         return WINDOW + BEYOND
+
+    @override
+    def interval_factor(self, level: float) -> float:
+        """That of a Gaussian, times what simulated scenes held out have asked for."""
+        factor = deviation_factor(self.weights, "kernel-net")
+        return factor * super().interval_factor(level)
 
     @override
     def compiled(self) -> "KernelNet":

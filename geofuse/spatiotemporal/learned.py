@@ -65,7 +65,7 @@ from geofuse.training.weights import Weights
 NEAR = 8
 
 #: How the networks are trained, if nothing else is said.
-TRAINING = Training()
+TRAINING: Training = Training()
 
 #: Batches of what is held out, to know when to stop.
 VALIDATION_BATCHES = 4

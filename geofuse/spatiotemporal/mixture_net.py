@@ -73,7 +73,7 @@ from geofuse.spatiotemporal.temporal import each_base, merge_bases
 from geofuse.spatiotemporal.unmixing import Unmixing
 from geofuse.tiling import gathered, map_tiles, share
 from geofuse.training.loop import Training
-from geofuse.training.pretrained import known_weights, warn_of_scale
+from geofuse.training.pretrained import deviation_factor, known_weights, warn_of_scale
 from geofuse.training.weights import Weights
 
 #: The kernels that are mixed: each takes one pair, and assumes something else.
@@ -197,6 +197,12 @@ class MixtureNet(FusionMethod):
         check_steps(self.experts, needed_scale(inputs.scale, str(self)))
         for expert in self.experts:
             expert.check(inputs)
+
+    @override
+    def interval_factor(self, level: float) -> float:
+        """That of a Gaussian, times what simulated scenes held out have asked for."""
+        factor = deviation_factor(self.weights, "mixture-net")
+        return factor * super().interval_factor(level)
 
     @override
     def compiled(self) -> "MixtureNet":

@@ -24,6 +24,8 @@ class Card:
         bands: Every band that it has seen.
         scores: Scores on data held out, by name.
         limits: What it should not be used for.
+        deviation_factor: Of the stated standard deviation, so that intervals of 90 % hold
+            90 % of the pixels held out; 1 where that was not told.
     """
 
     data: str = ""
@@ -34,6 +36,7 @@ class Card:
     bands: tuple[str, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     limits: str = ""
+    deviation_factor: float = 1.0
 
     def page(self, title: str, facts: Mapping[str, str]) -> str:
         """The card in Markdown.
@@ -52,6 +55,11 @@ class Card:
             "Scales": ", ".join(map(str, self.scales)),
             "Bands": ", ".join(self.bands),
             "Limits": self.limits,
+            "Intervals": (
+                ""
+                if self.deviation_factor == 1
+                else f"{self.deviation_factor:g} of the Gaussian's, from data held out"
+            ),
         }
         lines = [f"# {title}", ""]
         lines += [f"- **{name}**: {text}" for name, text in told.items() if text]
@@ -101,4 +109,5 @@ def card_from(values: Mapping[str, Any]) -> Card:
         bands=tuple(map(str, values.get("bands", ()))),
         scores={str(k): float(v) for k, v in dict(values.get("scores", {})).items()},
         limits=str(values.get("limits", "")),
+        deviation_factor=float(values.get("deviation_factor", 1.0)),
     )

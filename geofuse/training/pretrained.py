@@ -41,6 +41,11 @@ def known_weights(weights: Learned, name: str, *, fit: str) -> Weights:
     )
 
 
+def deviation_factor(weights: Learned, name: str) -> float:
+    """What intervals are widened by, as found with the weights that ship; else 1."""
+    return pretrained_card(name).deviation_factor if weights == "pretrained" else 1.0
+
+
 def warn_of_scale(weights: Learned, name: str, scale: int | None) -> None:
     """Warn where weights that ship are asked for a scale that they were not trained on.
 

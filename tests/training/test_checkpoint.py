@@ -16,10 +16,12 @@ from geofuse.errors import (
     WriteError,
 )
 from geofuse.spatiotemporal import ALL_METHODS
+from geofuse.spatiotemporal.kernel_net import KernelNet
+from geofuse.spatiotemporal.mixture_net import MixtureNet
 from geofuse.spatiotemporal.starfm import STARFM
 from geofuse.synthetic import simulate_case
 from geofuse.training import model_folder, pretrained
-from geofuse.training.card import Card
+from geofuse.training.card import Card, card_from
 from geofuse.training.checkpoint import load_method, read_card, save_method
 from geofuse.training.loop import Training
 from geofuse.training.weights import Weights
@@ -226,6 +228,19 @@ def test_a_scale_out_of_the_trained_range_is_warned_of():
     Card().warn_of_scale(30)
     with pytest.warns(OutOfRangeWarning, match="8 to 16, found 20"):
         CARD.warn_of_scale(20)
+
+
+def test_intervals_of_shipped_weights_are_stretched_as_their_card_says(monkeypatch):
+    card = dataclasses.replace(CARD, deviation_factor=1.2)
+    monkeypatch.setattr(pretrained, "pretrained_card", lambda name: card)
+    assert pretrained.deviation_factor("pretrained", "any") == 1.2
+    assert pretrained.deviation_factor(WEIGHTS, "any") == 1.0
+    assert card_from(dataclasses.asdict(card)) == card
+    assert card_from({}).deviation_factor == 1.0
+    assert "1.2 of the Gaussian's" in card.page("any", {})
+    usual = KernelNet(weights=WEIGHTS).interval_factor(0.9)
+    for kind in (KernelNet, MixtureNet):
+        assert kind().interval_factor(0.9) == pytest.approx(1.2 * usual)
 
 
 def test_weights_in_the_package_are_read_once_and_checked(tmp_path, monkeypatch):
