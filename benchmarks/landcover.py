@@ -38,6 +38,7 @@ from benchmarks.record import arguments, emit, save
 from geofuse.evaluation.accuracy import Confusion
 from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.classifier import LandCoverClassifier
+from geofuse.landcover.opinions import Rule
 from geofuse.networks.interactions import INTERACTIONS
 from geofuse.uncertainty.classes import calibration_error, nll
 
@@ -92,7 +93,7 @@ def all_classifiers() -> dict[str, LandCoverClassifier]:
     }
 
 
-_OTHER_RULES = ("average", "vote", "product", "stacking")
+_OTHER_RULES: tuple[Rule, ...] = ("average", "vote", "product", "stacking")
 
 
 def scored(
@@ -210,7 +211,9 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
         "ece_by_classifier": {n: round(of(n, "complete", "ece"), 4) for n in told},
         "oa_spread": {
             name: round(float(rows["oa"].std()), 2)
-            for name, rows in table[table["condition"] == "complete"].groupby("classifier")
+            for name, rows in table[table["condition"] == "complete"].groupby(
+                "classifier"
+            )
         },
     }
     result["weight_corrupted"] = {
@@ -254,9 +257,12 @@ def main() -> None:
             f"{name}, {condition}": round(float(rows["oa"].mean()), 2)
             for (name, condition), rows in means.groupby(["classifier", "condition"])
         }
-        save("landcover", pd.concat([table.assign(data="terramind"), floods.assign(
-            data="sen1floods11"
-        )]))
+        save(
+            "landcover",
+            pd.concat(
+                [table.assign(data="terramind"), floods.assign(data="sen1floods11")]
+            ),
+        )
     emit(result)
 
 

@@ -87,7 +87,8 @@ def sen1floods11(folder: Path) -> Scenes:
     """One place of 512x512 pixels: s2 (13 bands, top of atmosphere), s1 (dB); water."""
     place = folder / "landcover" / "sen1floods11"
     s1, s2, labels = (
-        next(iter(sorted((place / kind).glob("*.tif")))) for kind in ("S1", "S2", "Labels")
+        next(iter(sorted((place / kind).glob("*.tif"))))
+        for kind in ("S1", "S2", "Labels")
     )
     images = {
         "s2": _image(s2, BANDS_L1C, 1e-4, nodata=0),
@@ -152,7 +153,10 @@ def corrupted(
         rng = np.random.default_rng(seed)
         spread = image.std(("y", "x"))
         values = values + spread * rng.normal(size=image.shape).astype(np.float32)
-    return {**case.images, modality: values.astype(np.float32).assign_attrs(image.attrs)}
+    return {
+        **case.images,
+        modality: values.astype(np.float32).assign_attrs(image.attrs),
+    }
 
 
 def _blocks(case: LandCoverCase, side: int) -> np.ndarray:

@@ -33,6 +33,7 @@ import numpy as np
 from benchmarks.cases import data_folder
 from benchmarks.textures import read_textures
 from geofuse.pairs import FusionCase
+from geofuse.saved import load, save
 from geofuse.spatiotemporal.kernel_net import KernelNet
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.spatiotemporal.mixture_net import MixtureNet
@@ -47,7 +48,6 @@ from geofuse.spatiotemporal.pretrain_kernel import (
     kept_squares,
     pretrain,
 )
-from geofuse.saved import load, save
 from geofuse.synthetic.training_scene import draw_training_case
 from geofuse.training.card import Card
 from geofuse.training.checkpoint import read_card

@@ -82,7 +82,6 @@ from .features.local import StructureTensor as StructureTensor
 from .features.local import Gabor as Gabor
 from .features.stack import FeatureStack as FeatureStack
 from .features.modalities import On as On
-from .landcover.case import LandCoverCase as LandCoverCase
 from .landcover.classifier import LandCoverClassifier as LandCoverClassifier
 from .landcover.early import EarlyFusion as EarlyFusion
 from .landcover.early_network import EarlyNetwork as EarlyNetwork

@@ -244,7 +244,6 @@ def inside_block(
     return np.minimum(*near) >= guard
 
 
-
 class _Lattice(NamedTuple):
     """Blocks over a grid: for each row and column which, and how far to both its edges.
 

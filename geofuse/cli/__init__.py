@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import geofuse
 from geofuse.cli import (
     accuracy,
-    classify,
     benchmark,
+    classify,
     demo,
     despeckle,
     features,

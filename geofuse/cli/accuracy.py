@@ -47,7 +47,11 @@ def run(options: argparse.Namespace) -> int:
     area = area_adjusted(matrix).table()
     if options.json:
         found = {"accuracy": table, "area_adjusted": area}
-        print(json.dumps({k: json.loads(v.to_json(orient="records")) for k, v in found.items()}))
+        print(
+            json.dumps(
+                {k: json.loads(v.to_json(orient="records")) for k, v in found.items()}
+            )
+        )
         return 0
     whole = table[table["class"] == "all"]
     for metric, value in zip(whole["metric"], whole["value"], strict=True):

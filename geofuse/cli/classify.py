@@ -104,7 +104,9 @@ def _map(classifier: Any, scene: SceneFiles, options: argparse.Namespace) -> Non
     land_cover = product["land_cover"]
     if options.smooth is not None:
         land_cover = smoothed(land_cover, window=options.smooth)
-    products = {scene.other: map_image(land_cover, classifier.classes)}
+    products: dict[str | os.PathLike[str], Any] = {
+        scene.other: map_image(land_cover, classifier.classes)
+    }
     if options.probability:
         products[options.probability] = product["probability"].rename({"class": "band"})
     if options.uncertainty:
@@ -114,8 +116,12 @@ def _map(classifier: Any, scene: SceneFiles, options: argparse.Namespace) -> Non
     tags = {
         "geofuse_version": geofuse.__version__,
         "method": repr(classifier),
-        "inputs": "; ".join(f"{n}: {os.path.basename(p)}" for n, p in scene.images.items()),
-        "missing": ", ".join(m.name for m in classifier.modalities if m.name not in images),
+        "inputs": "; ".join(
+            f"{n}: {os.path.basename(p)}" for n, p in scene.images.items()
+        ),
+        "missing": ", ".join(
+            m.name for m in classifier.modalities if m.name not in images
+        ),
     }
     with progress_bar(os.path.basename(scene.other)) as progress:
         write_cogs(products, tags=tags, workers=options.workers, progress=progress)

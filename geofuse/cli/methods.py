@@ -82,8 +82,8 @@ def method_or_model(
         ModelReadError: A model is damaged, or of another version.
         ParameterError: A value is of the wrong kind or out of range.
     """
-    from geofuse.spatiotemporal import ALL_METHODS
     from geofuse.saved import load
+    from geofuse.spatiotemporal import ALL_METHODS
 
     known = ALL_METHODS if methods is None else methods
     is_folder = os.path.isdir(name) or os.path.basename(name) != name

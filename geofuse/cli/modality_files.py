@@ -88,9 +88,7 @@ def open_modalities(
     return images
 
 
-def by_name(
-    texts: Iterable[str], names: Iterable[str], option: str
-) -> dict[str, str]:
+def by_name(texts: Iterable[str], names: Iterable[str], option: str) -> dict[str, str]:
     """Values of an option by modality: NAME=value, or one value for the only modality.
 
     Raises:

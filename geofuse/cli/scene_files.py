@@ -1,8 +1,8 @@
 """Scenes on the command line: files by modality, of one scene or of a table of them.
 
-    s2,s1,dem,labels                      a row a scene; a modality that is missing is empty
-    a_s2.tif,a_s1.tif,a_dem.tif,a.gpkg
-    b_s2.tif,,b_dem.tif,b.gpkg
+s2,s1,dem,labels                      a row a scene; a modality that is missing is empty
+a_s2.tif,a_s1.tif,a_dem.tif,a.gpkg
+b_s2.tif,,b_dem.tif,b.gpkg
 """
 
 import argparse

@@ -71,7 +71,9 @@ def run(options: argparse.Namespace) -> int:
     classifier = method_from(options.method, options.set, CLASSIFIERS)
     scenes = scenes_of(options, "labels", options.labels, "--labels")
     read = [path for scene in scenes for path in (*scene.images.values(), scene.other)]
-    check_no_input([options.out], [*read, *([options.scenes] if options.scenes else [])])
+    check_no_input(
+        [options.out], [*read, *([options.scenes] if options.scenes else [])]
+    )
     target = check_place(options.out)
     cases = _cases(scenes, options)
     held = held_out(cases, seed=options.seed + _OUTER_SEED)
@@ -208,7 +210,8 @@ def _card(
     from geofuse.training.card import Card
 
     modalities = "; ".join(
-        f"{modality.name}: {', '.join(modality.bands)}" for modality in fitted.modalities
+        f"{modality.name}: {', '.join(modality.bands)}"
+        for modality in fitted.modalities
     )
     told = [
         f"{len(history.losses)} steps, {history.ended}; best at step {history.best}"

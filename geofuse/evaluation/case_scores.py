@@ -29,7 +29,7 @@ from geofuse.evaluation.outside import OutsideMethod
 from geofuse.pairs import FusionCase, FusionInputs, agreeing
 from geofuse.spatiotemporal.baselines import TrivialLine
 from geofuse.spatiotemporal.method import FusionMethod
-from geofuse.spatiotemporal.saved import name_of
+from geofuse.saved import name_of
 from geofuse.training.pretrained import pretrained_weights
 from geofuse.training.weights import Weights
 

@@ -25,7 +25,7 @@ from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.rasters.write import writing
 from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.method import FixedMethod, FusionMethod
-from geofuse.spatiotemporal.saved import load, save
+from geofuse.saved import load, save
 from geofuse.training.watching import watching
 
 

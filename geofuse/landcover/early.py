@@ -31,6 +31,7 @@ from geofuse.landcover.classifier import (
     LandCoverClassifier,
     LandCoverPrediction,
     LandCoverTile,
+    legend_for,
 )
 from geofuse.landcover.hand_made import features_of, scales_of, stacks_by_modality
 from geofuse.landcover.labeled_pixels import labeled_pixels
@@ -156,7 +157,7 @@ class EarlyFusion(LandCoverClassifier):
         """
         kind = kind_of_trees(self.trees)
         cases = list(cases)
-        classes = self.classes or _legend_in(cases)
+        classes = legend_for(self, cases)
         counts = check_classes(cases, len(classes))
         _warn_of_missing(classes, counts)
         modalities = modalities_of(cases)
@@ -296,20 +297,6 @@ class EarlyFusion(LandCoverClassifier):
                 f"expected as prior a share for each of {count} classes, none negative, "
                 f"found {prior}; None takes those of the training"
             )
-
-
-def _legend_in(cases: Sequence[LandCoverCase]) -> Legend:
-    """The legend that labels tell in their attributes, or one of numbers."""
-    for case in cases:
-        attributes = case.labels.attrs
-        if "class_names" in attributes:
-            codes = str(attributes.get("class_codes", "")).split(", ")
-            return Legend(
-                tuple(str(attributes["class_names"]).split(", ")),
-                tuple(int(code) for code in codes if code),
-            )
-    last = max((int(case.labels.max()) for case in cases), default=-1)
-    return Legend(tuple(f"class {number}" for number in range(max(last + 1, 1))))
 
 
 def _warn_of_missing(classes: Legend, counts: np.ndarray) -> None:

@@ -132,9 +132,7 @@ class LateFusion(LandCoverClassifier):
         )
         return combined._with_experts(cases, seed)
 
-    def _with_experts(
-        self, cases: Sequence[LandCoverCase], seed: int
-    ) -> "LateFusion":
+    def _with_experts(self, cases: Sequence[LandCoverCase], seed: int) -> "LateFusion":
         """With an expert fitted to each modality."""
         _, known = self.fitted()
         expert: Any = replace(self.expert, classes=self.classes)  # type: ignore[type-var]
@@ -272,7 +270,9 @@ def _said_of(
             outputs=("probability", "aleatoric", "epistemic"),
         )
         rasters[f"{modality.name} probability"] = product["probability"]
-        rasters[f"{modality.name} entropy"] = product["aleatoric"] + product["epistemic"]
+        rasters[f"{modality.name} entropy"] = (
+            product["aleatoric"] + product["epistemic"]
+        )
     names = [modality.name for modality in known]
 
     def columns(arrays: dict[str, np.ndarray], _: Any) -> np.ndarray:

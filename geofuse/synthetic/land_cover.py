@@ -110,9 +110,7 @@ def simulate_land_cover(
             )
             for name, values in images.items()
         },
-        xr.DataArray(
-            labels, dims=("y", "x"), coords=place, attrs=CLASSES.attributes()
-        ),
+        xr.DataArray(labels, dims=("y", "x"), coords=place, attrs=CLASSES.attributes()),
     )
 
 
@@ -123,7 +121,9 @@ def _optical(
     pure = _SPECTRA[labels] * brightness[..., None]
     # The sensor's point spread mixes neighbors.
     seen = ndimage.gaussian_filter(pure, (0.5, 0.5, 0))
-    return np.moveaxis(seen + rng.normal(0, noise, seen.shape), -1, 0).astype(np.float32)
+    return np.moveaxis(seen + rng.normal(0, noise, seen.shape), -1, 0).astype(
+        np.float32
+    )
 
 
 def _backscatter(

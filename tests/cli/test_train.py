@@ -12,8 +12,8 @@ import rasterio
 from affine import Affine
 
 from geofuse.errors import OutOfRangeWarning
-from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.saved import load
+from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.synthetic import simulate_case
 from geofuse.training import loop
 from geofuse.training.checkpoint import read_card

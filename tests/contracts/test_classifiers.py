@@ -175,8 +175,8 @@ def test_bad_input_is_refused_at_the_door(classifier):
         model.predict({"lidar": images["elevation"]})
     with pytest.raises(UnknownNameError, match="did you mean 'epistemic'"):
         model.predict(images, outputs=("epistemc",))
+    fewer = images["optical"].sel(band=["blue", "green", "red", "swir1"])
     with pytest.raises(BandMismatchError, match="without \\['nir'\\]"):
-        fewer = images["optical"].sel(band=["blue", "green", "red", "swir1"])
         model.predict({"optical": fewer})
     with pytest.raises(GridMismatchError, match="align"):
         model.predict({**images, "sar": images["sar"][:, :60]})

@@ -7,6 +7,7 @@ import pytest
 
 from geofuse.errors import BandMismatchError, NotFittedError, ParameterError
 from geofuse.pairs import FusionCase, FusionInputs, Pair
+from geofuse.saved import load, save
 from geofuse.spatiotemporal import LEARNED
 from geofuse.spatiotemporal.baselines import Persistence
 from geofuse.spatiotemporal.edcstfn import EDCSTFN
@@ -14,7 +15,6 @@ from geofuse.spatiotemporal.fusion_unet import FusionUNet
 from geofuse.spatiotemporal.learned import scene_scale
 from geofuse.spatiotemporal.local_attention_net import LocalAttentionNet
 from geofuse.spatiotemporal.method import _predict
-from geofuse.saved import load, save
 from geofuse.synthetic import simulate_case
 from geofuse.training.loop import Training
 from geofuse.training.watching import watching
