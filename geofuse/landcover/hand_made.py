@@ -16,10 +16,11 @@ scene that is mapped, and mean the same in every scene.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
+from dask.base import compute
 
 from geofuse.errors import ParameterError, UnknownNameError, did_you_mean
 from geofuse.features.components import PrincipalComponents
@@ -136,7 +137,7 @@ def _part(
 ) -> FeatureStack:
     """What a stack computes of one modality."""
     names = [each.name for each in modalities]
-    kinds = {}
+    kinds: dict[str, Any] = {}
     for kind in ("texture", "profiles", "local"):
         entries = getattr(features, kind)
         for entry in entries:
@@ -179,7 +180,7 @@ def scales_of(
                 f"expected {modality.name} in one unit in all cases, found "
                 f"{sorted(units)}; convert with geofuse.to_db or from_db"
             )
-        samples = dask.compute(*map(sample, images))
+        samples = compute(*map(sample, images))
         pixels = _as_image(np.concatenate(samples, axis=1), modality)
         pixels.attrs = dict(images[0].attrs)
         scales |= stack.summarize({modality.name: pixels}).compute()

@@ -32,9 +32,6 @@ from geofuse.splits import fold_of, inside_block
 
 Kind = Literal["lightgbm", "histogram", "forest"]
 
-#: Pixels so near the edge of a block tell nothing: what was learned beside them is too
-#: much like them, and they would make members surer than they may be.
-_GUARD = 8
 #: Chance of each modality to be missing in a repeated row, where not all or none are.
 _MISSING = 1 / 3
 #: Rounds without a gain after which boosting stops.
@@ -128,7 +125,7 @@ def grow_members(pixels: LabeledPixels, classes: int, plan: GrowthPlan) -> Grown
     weights = weights_of(pixels, balanced=plan.balanced)
     held_out = np.full((len(pixels.labels), classes), np.nan, np.float32)
     ensembles = []
-    inside = inside_block(pixels.rows, pixels.columns, guard=_GUARD)
+    inside = inside_block(pixels.rows, pixels.columns)
     for member in range(plan.members):
         out = (fold == member) & ~alone
         kept = np.flatnonzero(~out)
