@@ -26,10 +26,12 @@ import xarray as xr
 from jaxtyping import Array, Float
 from scipy.optimize import minimize_scalar
 
+from geofuse.errors import ParameterError
 from geofuse.landcover.network_inputs import ChannelUnit, in_units
 from geofuse.networks.encoders import Dropout
 from geofuse.networks.land_cover import REACH
 from geofuse.networks.parameters import arrays_of, network_of
+from geofuse.splits import BLOCK
 from geofuse.training.label_patches import Fold, LabelPatches, MapAugmentation
 from geofuse.training.loop import Training, train
 from geofuse.training.losses import cross_entropy
@@ -142,7 +144,7 @@ def fit_members(
     found, said, truth = [], [], []
     for number in range(members):
         own = seed * 1000 + number
-        fold = Fold(number % FOLDS, FOLDS, seed)
+        fold = _fold_with_labels(inputs, recipe, number, seed)
         draw = _patches(inputs, recipe, own, fold, recipe.augmentation).draw
         fixed = []
         for changed in (None, replace(recipe.augmentation, turns=False)):
@@ -191,6 +193,22 @@ def fitted_temperature(
 
     bounds = tuple(np.log(_TEMPERATURES))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def _fold_with_labels(inputs: Inputs, recipe: Recipe, number: int, seed: int) -> Fold:
+    """The fold of that number, or the next with labels in it and in others."""
+    for later in range(FOLDS):
+        fold = Fold((number + later) % FOLDS, FOLDS, seed)
+        try:
+            for part in (fold, fold.others):
+                _patches(inputs, recipe, 0, part, None)
+        except ParameterError:
+            continue
+        return fold
+    raise ParameterError(
+        f"expected labels in several blocks of {BLOCK} pixels, to hold some of them out, "
+        "found them in too few; give cases of more ground"
+    )
 
 
 def _patches(
