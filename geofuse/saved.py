@@ -7,13 +7,15 @@ from typing import Any
 from geofuse.errors import ParameterError
 from geofuse.landcover import CLASSIFIERS
 from geofuse.landcover.classifier import LandCoverClassifier
+from geofuse.landcover.hand_made import EXTRACTORS
 from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.training.card import Card
 from geofuse.training.checkpoint import load_method, save_method
 
-#: All that can be saved, by the name it has on the command line.
-SAVABLE: dict[str, type] = {**ALL_METHODS, **CLASSIFIERS}
+#: All that can be saved, by the name it has on the command line; extractors of features
+#: are saved with the classifier that takes them.
+SAVABLE: dict[str, type] = {**ALL_METHODS, **CLASSIFIERS, **EXTRACTORS}
 
 
 def save(

@@ -27,9 +27,9 @@ from geofuse.evaluation.kept_images import kept
 from geofuse.evaluation.means import Metric, measure
 from geofuse.evaluation.outside import OutsideMethod
 from geofuse.pairs import FusionCase, FusionInputs, agreeing
+from geofuse.saved import name_of
 from geofuse.spatiotemporal.baselines import TrivialLine
 from geofuse.spatiotemporal.method import FusionMethod
-from geofuse.saved import name_of
 from geofuse.training.pretrained import pretrained_weights
 from geofuse.training.weights import Weights
 

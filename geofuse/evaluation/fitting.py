@@ -23,9 +23,9 @@ from geofuse.evaluation.kept_cases import digest_of_text, replace, slug
 from geofuse.evaluation.outside import OutsideMethod
 from geofuse.pairs import FusionCase, FusionInputs
 from geofuse.rasters.write import writing
+from geofuse.saved import load, save
 from geofuse.spatiotemporal import ALL_METHODS
 from geofuse.spatiotemporal.method import FixedMethod, FusionMethod
-from geofuse.saved import load, save
 from geofuse.training.watching import watching
 
 

@@ -56,7 +56,7 @@ class EarlyNetwork(NetworkClassifier):
     noise: float = 0.1
     dropout: float = 0.2
     samples: int = 0
-    members: int = 3
+    members: int = 2
     class_weight: Literal["natural", "balanced"] = "natural"
     temperature: float = 1.0
     training: Training = TRAINING

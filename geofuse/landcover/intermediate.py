@@ -61,7 +61,7 @@ class IntermediateFusion(NetworkClassifier):
 
     # Names become a legend at once.
     classes: Legend | tuple[str, ...] | None = None  # type: ignore[assignment]
-    interaction: str = "low-rank"
+    interaction: str = "concatenate"
     width: int = 16
     rank: int = 4
     features: FeatureStack | None = None
@@ -70,7 +70,7 @@ class IntermediateFusion(NetworkClassifier):
     noise: float = 0.1
     dropout: float = 0.2
     samples: int = 0
-    members: int = 3
+    members: int = 2
     class_weight: Literal["natural", "balanced"] = "natural"
     temperature: float = 1.0
     training: Training = TRAINING

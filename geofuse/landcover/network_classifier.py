@@ -5,11 +5,7 @@
     predict_tile    mean of all members, and of passes with dropout if there are any
 
 Weights travel in the summary: nothing of them is compiled in, and classifiers that differ
-in nothing else share compiled code. The masks of a pass with dropout are drawn from its
-number alone, one for each channel, so that they are the same in every tile: a prediction
-is pure, and tile size changes nothing.
-
-Reference: Y. Gal and Z. Ghahramani (2016): Dropout as a Bayesian approximation, ICML.
+in nothing else share compiled code.
 """
 
 import abc
@@ -18,13 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
 from flax import nnx
-from jaxtyping import Array, Float
 from typing_extensions import override
 
 from geofuse.errors import ParameterError
@@ -38,25 +31,29 @@ from geofuse.landcover.classifier import (
 )
 from geofuse.landcover.modality import Modality, check_images, modalities_of
 from geofuse.landcover.network_inputs import (
-    ChannelUnit,
     channels_of,
     summary_of,
     unit_of,
 )
-from geofuse.landcover.network_training import Inputs, Recipe, decide, fit_members
-from geofuse.networks.encoders import Dropout
+from geofuse.landcover.network_prediction import (
+    MEMBER,
+    member_in,
+    part_of,
+    predicted,
+    units_in,
+)
+from geofuse.landcover.network_training import Inputs, Recipe, fit_members
 from geofuse.networks.land_cover import REACH
-from geofuse.networks.parameters import network_of
 from geofuse.rasters.legend import legend_of
 from geofuse.tiling import share
-from geofuse.training.label_patches import MapAugmentation
+from geofuse.training.label_patches import MapAugmentation, in_memory
 from geofuse.training.loop import Training
 from geofuse.training.weights import Weights
 
-#: How networks are trained, if nothing else is said.
+#: How networks are trained, if nothing else is said: few labels are soon learned.
 TRAINING = Training(
     steps=400,
-    batch=16,
+    batch=8,
     patch=28,
     learning_rate=5e-3,
     warmup=30,
@@ -141,6 +138,13 @@ class NetworkClassifier(LandCoverClassifier):
             )
         if self.classes is not None:
             object.__setattr__(self, "classes", legend_of(self.classes))
+        names = () if self.weights is None else self.weights.arrays
+        there = len({name.split(".")[1] for name in names if name.startswith(MEMBER)})
+        if self.weights is not None and self.members > there:
+            raise ParameterError(
+                f"expected at most the {there} members that were learned, found "
+                f"members={self.members}; fit a new classifier for more"
+            )
         if self.prior is not None:
             prior = tuple(map(float, self.prior))
             object.__setattr__(self, "prior", prior)
@@ -208,19 +212,20 @@ class NetworkClassifier(LandCoverClassifier):
             fitting._channels(check_images(case.images, known), arrays)
             for case in cases
         ]
+        scenes, labels = in_memory(scenes, [case.labels for case in cases])
         for modality in known if self.weights is None else ():
             unit = unit_of(modality, [scene[modality.name] for scene in scenes])
             for part, values in unit._asdict().items():
                 arrays[f"{part}.{modality.name}"] = values
-        units = _units(arrays, known)
+        units = units_in(arrays, known)
         counts_of = tuple(len(units[modality.name].level) for modality in known)
         start = None
         if self.weights is not None:
-            start = [_member(arrays, number) for number in range(self.members)]
+            start = [member_in(arrays, number) for number in range(self.members)]
         found = fit_members(
             Inputs(
                 scenes,
-                [case.labels for case in cases],
+                labels,
                 units,
                 {modality.name: len(modality.bands) for modality in known},
             ),
@@ -237,10 +242,10 @@ class NetworkClassifier(LandCoverClassifier):
             seed=seed,
         )
         effective = counts * self._class_weights(counts)
-        arrays = {n: a for n, a in arrays.items() if not n.startswith("member.")}
+        arrays = {n: a for n, a in arrays.items() if not n.startswith(MEMBER)}
         for number, parameters in enumerate(found.parameters):
             for name, values in parameters.items():
-                arrays[f"member.{number}.{name}"] = values
+                arrays[f"{MEMBER}{number}.{name}"] = values
         return replace(
             fitting,
             weights=Weights(arrays),
@@ -297,7 +302,7 @@ class NetworkClassifier(LandCoverClassifier):
                 images[modality.name],
                 modality,
                 self.features,
-                _part(arrays, f"features.{modality.name}."),
+                part_of(arrays, f"features.{modality.name}."),
                 tile=tile,
             )
             for modality in known
@@ -328,95 +333,12 @@ class NetworkClassifier(LandCoverClassifier):
         self, tile: LandCoverTile, summary: Mapping[str, np.ndarray]
     ) -> LandCoverPrediction:
         _, known = self.fitted()
-        units = _units(summary, known)
-        members = [_member(summary, number) for number in range(self.members)]
+        units = units_in(summary, known)
+        members = [member_in(summary, number) for number in range(self.members)]
         stacked = {
             name: np.stack([member[name] for member in members]) for name in members[0]
         }
         calibration = (summary["temperature"], summary["prior"])
-        return _predicted(
+        return predicted(
             self.compiled(), dict(tile.channels), units, stacked, calibration
         )
-
-
-@partial(jax.jit, static_argnums=0)
-def _predicted(
-    classifier: NetworkClassifier,
-    channels: dict[str, Any],
-    units: dict[str, ChannelUnit],
-    members: dict[str, Any],
-    calibration: tuple[Float[Array, "1"], Float[Array, " outcome"]],
-) -> LandCoverPrediction:
-    """Mean and disagreement of all passes, one after the other: memory for one alone."""
-    classes, known = classifier.fitted()
-    bands = {modality.name: len(modality.bands) for modality in known}
-    counts = tuple(len(units[modality.name].level) for modality in known)
-    batch = {m.name: jnp.asarray(channels[m.name])[None] for m in known}
-    passes = max(classifier.samples, 1)
-    rate = classifier.dropout if classifier.samples else 0.0
-
-    def one(total: Any, number: Any) -> tuple[Any, None]:
-        own = jax.tree.map(lambda array: array[number // passes], members)
-        make = partial(classifier.network, counts, len(classes))
-        # By the number of the pass alone: a mask is the same in every tile.
-        dropout = Dropout(rate, jax.random.fold_in(jax.random.key(0), number))
-        decision = decide(network_of(make, own), batch, units, bands, dropout)
-        temperature, prior = (part.reshape(1, 1, -1) for part in calibration)
-        logits = decision.logits[0] / temperature + prior
-        log_probability = jax.nn.log_softmax(logits, axis=-1)
-        probability = jnp.exp(log_probability)
-        entropy = -(probability * log_probability).sum(axis=-1)
-        found = (probability, entropy, decision.weight[0])
-        return jax.tree.map(jnp.add, total, found), None
-
-    rows, columns = (size - 2 * REACH for size in batch[known[0].name].shape[-2:])
-    shape = (rows, columns)
-    zero = (
-        jnp.zeros((*shape, len(classes))),
-        jnp.zeros(shape),
-        jnp.zeros((*shape, len(known))),
-    )
-    numbers = jnp.arange(passes * classifier.members)
-    total, _ = jax.lax.scan(one, zero, numbers)
-    probability, aleatoric, weight = (part / len(numbers) for part in total)
-    safe = jnp.where(probability > 0, probability, 1.0)
-    entropy = -(probability * jnp.log(safe)).sum(axis=-1)
-    there = jnp.stack(
-        [jnp.isfinite(batch[m.name][0, : bands[m.name]]).all(axis=0) for m in known]
-    ).any(axis=0)
-    valid = there[REACH:-REACH, REACH:-REACH]
-    return LandCoverPrediction(
-        *(
-            jnp.where(valid, values, jnp.nan)
-            for values in (
-                jnp.moveaxis(probability, -1, 0),
-                aleatoric,
-                jnp.maximum(entropy - aleatoric, 0.0),
-                jnp.moveaxis(weight, -1, 0),
-            )
-        )
-    )
-
-
-def _units(
-    arrays: Mapping[str, Any], known: Sequence[Modality]
-) -> dict[str, ChannelUnit]:
-    return {
-        modality.name: ChannelUnit(
-            *(arrays[f"{part}.{modality.name}"] for part in ChannelUnit._fields)
-        )
-        for modality in known
-    }
-
-
-def _member(arrays: Mapping[str, Any], number: int) -> dict[str, Any]:
-    return _part(arrays, f"member.{number}.")
-
-
-def _part(arrays: Mapping[str, Any], start: str) -> dict[str, Any]:
-    """The arrays whose names begin so, by the rest of their names."""
-    return {
-        name[len(start) :]: values
-        for name, values in arrays.items()
-        if name.startswith(start)
-    }

@@ -133,8 +133,7 @@ class LabelPatches:
         """Read what fits into memory; find where labels are."""
         self._batch, self._patch, self._halo, self._seed = batch, patch, halo, seed
         self._fold, self._augmentation = fold, augmentation
-        if sum(_bytes(scene) for scene in images) <= _IN_MEMORY:
-            (images, labels) = compute(list(map(dict, images)), list(labels))
+        images, labels = in_memory(images, labels)
         self._scenes = [
             {name: image.variable for name, image in scene.items()} for scene in images
         ]
@@ -220,6 +219,17 @@ def labeled_folds(labels: Sequence[xr.DataArray], folds: int, seed: int) -> list
         for fold, scenes in zip(every, found, strict=True)
         if all(sum(len(scene[part][0]) for scene in scenes) for part in (0, 1))
     ]
+
+
+def in_memory(
+    images: Sequence[Mapping[str, xr.DataArray]], labels: Sequence[xr.DataArray]
+) -> tuple[list[Mapping[str, xr.DataArray]], list[xr.DataArray]]:
+    """Scenes as they are, or read at once if all of them together are small."""
+    scenes, maps = list(map(dict, images)), list(labels)
+    if sum(_bytes(scene) for scene in scenes) > _IN_MEMORY:
+        return list(scenes), maps
+    found: tuple[Any, Any] = compute(scenes, maps)
+    return found
 
 
 def _labeled(labels: xr.DataArray, scene: int, fold: Fold | None) -> Any:

@@ -217,13 +217,18 @@ def test_the_prior_of_the_scenes_takes_the_place_of_that_of_the_training(fitted,
     np.testing.assert_allclose(ratio, expected, rtol=1e-3)
 
 
-def test_settings_that_cannot_be_are_refused(case):
+def test_settings_that_cannot_be_are_refused(case, fitted):
     with pytest.raises(UnknownNameError, match="did you mean"):
         IntermediateFusion(CLASSES, interaction="low-ranks")
     for wrong in ({"members": 0}, {"dropout": 1.0}, {"rank": 0}, {"noise": -1.0}):
         with pytest.raises(ParameterError):
             IntermediateFusion(CLASSES, **wrong)
+    with pytest.raises(ParameterError, match="2 members"):
+        replace(fitted, members=3)
     with pytest.raises(ParameterError, match="classes"):
         IntermediateFusion().fit([case])
+    one_block = case.only((case.labels.x < 250) & (case.labels.y > -250))
+    with pytest.raises(ParameterError, match="several blocks"):
+        IntermediateFusion(CLASSES).fit([one_block])
     with pytest.raises(NotFittedError):
         IntermediateFusion(CLASSES).predict(case.images)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import geofuse as gf
-from geofuse.errors import ParameterError, UnknownNameError
+from geofuse.errors import ParameterError
 from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.held_out import held_out
 from geofuse.synthetic import simulate_land_cover
@@ -58,9 +58,7 @@ def test_held_out_blocks_and_the_others_do_not_overlap(case):
         assert not (learned & held).any()
 
 
-def test_an_unknown_rule_and_a_fitted_expert_are_refused(case):
-    with pytest.raises(UnknownNameError, match="did you mean 'average'"):
-        gf.LateFusion(rule="averag")
+def test_a_fitted_expert_is_refused(case):
     fitted = EXPERT.fit([case])
     with pytest.raises(ParameterError, match="has not learned yet"):
         gf.LateFusion(expert=fitted)

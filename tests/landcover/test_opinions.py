@@ -41,7 +41,9 @@ def test_shares_sum_to_one_and_nobody_says_nothing(rule):
 
 
 def test_a_lone_expert_is_believed_under_every_rule_but_the_vote():
-    opinions = drawn()._replace(present=np.array([[True], [False], [False]]).repeat(50, 1))
+    opinions = drawn()._replace(
+        present=np.array([[True], [False], [False]]).repeat(50, 1)
+    )
     for rule in ("average", "precision", "product"):
         found = pooled(opinions, rule, prior=PRIOR)
         np.testing.assert_allclose(found.probability, opinions.probability[0])
@@ -51,7 +53,9 @@ def test_the_product_counts_the_prior_once():
     # Three experts who know nothing say the prior: together they say the prior again.
     says_prior = np.broadcast_to(PRIOR[None, :, None], (3, 3, 4)).copy()
     present = np.ones((3, 4), bool)
-    found = pooled(Opinions(says_prior, np.ones((3, 4)), present), "product", prior=PRIOR)
+    found = pooled(
+        Opinions(says_prior, np.ones((3, 4)), present), "product", prior=PRIOR
+    )
     np.testing.assert_allclose(found.probability, PRIOR[:, None].repeat(4, 1))
 
 
