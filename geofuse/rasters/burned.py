@@ -5,6 +5,7 @@ Where several lie over each other the smallest wins (a pond in a forest), of equ
 last of the file, and points over polygons.
 """
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,8 @@ from geofuse.rasters.vectors import package
 #: Side of the squares that are burned at once. They lie on the grid, whatever is asked
 #: for: an edge through a center must not fall to either side with the window.
 BLOCK = 512
+
+_BURNING = threading.Lock()
 
 
 class BurnedShapes:
@@ -117,11 +120,15 @@ class BurnedShapes:
         values = np.full((height, width), UNLABELED, np.int16)
         near = self._near(row, column, row + height, column + width)
         if near.size:
-            rasterio.features.rasterize(
-                zip(self.areas[near], self.area_numbers[near].tolist(), strict=True),
-                out=values,
-                transform=Affine(*self.transform) * Affine.translation(column, row),
-            )
+            # rasterio silences a warning of its own, but not safely between threads.
+            with _BURNING:
+                rasterio.features.rasterize(
+                    zip(
+                        self.areas[near], self.area_numbers[near].tolist(), strict=True
+                    ),
+                    out=values,
+                    transform=Affine(*self.transform) * Affine.translation(column, row),
+                )
         rows, columns = self.rows - row, self.columns - column
         here = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         values[rows[here], columns[here]] = self.point_numbers[here]
