@@ -152,7 +152,7 @@ def corrupted(
     if how == "noise":
         rng = np.random.default_rng(seed)
         spread = image.std(("y", "x"))
-        values = values + spread * rng.normal(size=image.shape).astype(np.float32)
+        values = values + spread * image.copy(data=rng.normal(size=image.shape))
     return {
         **case.images,
         modality: values.astype(np.float32).assign_attrs(image.attrs),

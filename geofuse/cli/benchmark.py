@@ -147,18 +147,19 @@ def run(options: argparse.Namespace) -> int:
         (protocol,) = protocols.values()
         found = compare_folds(methods, protocol.folds(suite), **shared)
     else:
-        parts = {
-            name: suite_of(options, path, prefix=f"{name} ") if path else []
-            for name, path in (
-                ("train", options.train),
-                ("validation", options.validation),
+        train, validation = (
+            suite_of(options, path, prefix=prefix) if path else []
+            for prefix, path in (
+                ("train ", options.train),
+                ("end ", options.validation),
             )
-        }
-        every = [*suite, *parts["train"], *parts["validation"]]
+        )
+        every = [*suite, *train, *validation]
         found = comparison_of(
             methods,
+            train={case.name: case.case for case in train},
+            validation={case.name: case.case for case in validation},
             test={case.name: case.case for case in suite},
-            **{name: {c.name: c.case for c in part} for name, part in parts.items()},
             sites={case.name: case.site for case in every if case.site},
             **shared,
         )

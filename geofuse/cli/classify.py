@@ -119,10 +119,10 @@ def _map(classifier: Any, scene: SceneFiles, options: argparse.Namespace) -> Non
         "inputs": "; ".join(
             f"{n}: {os.path.basename(p)}" for n, p in scene.images.items()
         ),
-        "missing": ", ".join(
-            m.name for m in classifier.modalities if m.name not in images
-        ),
     }
+    missing = [m.name for m in classifier.modalities if m.name not in images]
+    if missing:
+        tags["missing"] = ", ".join(missing)
     with progress_bar(os.path.basename(scene.other)) as progress:
         write_cogs(products, tags=tags, workers=options.workers, progress=progress)
     write_names(classifier.classes, Path(scene.other))

@@ -115,10 +115,11 @@ def compare(
         (`metric`, `band`, `value`, `pixels`, `detail`), `date` and `lag` (days to the
         nearest base date), `coverage` (share of the reference's pixels that the method
         predicts; only those of all methods count), `fit_seconds`, `predict_seconds`,
-        `seconds_per_mpx` (whole image, with writing; without compiling where `warm`),
-        `peak_mb` (on top of what was held before), `parameters`, `error` (why there is no
-        value: then this is the only row of the method and the case), and what the row
-        depends on: `configuration`, `seed`, `data`, `commit`, `source`, `versions`, ….
+        `seconds_per_mpx` (whole image, with writing it, without reading what it is made
+        of), `peak_mb` (on top of what was held before), `timing` (whether it was compiled
+        before, and alone), `parameters`, `error` (why there is no value: then this is the
+        only row of the method and the case), and what the row depends on: `configuration`,
+        `seed`, `data`, `commit`, `source`, `versions`, ….
 
     Raises:
         ParameterError: There is no method or no test case, or a value is out of range.
@@ -215,10 +216,11 @@ def comparison_of(
     }
     with ExitStack() as stack:
         place = None if folder is None else _entered(stack, Path(folder))
-        done = (
-            {name: read_case(place, name, keys[name]) for name in test} if place else {}
-        )
-        done = {name: scores for name, scores in done.items() if scores is not None}
+        done: dict[str, CaseScores] = {}
+        for name, key in keys.items():
+            kept = None if place is None else read_case(place, name, key)
+            if kept is not None:
+                done[name] = kept
         missing = {name: case for name, case in test.items() if name not in done}
         progress(len(done), len(test))
         if missing:

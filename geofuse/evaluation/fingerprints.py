@@ -68,8 +68,8 @@ def runs_in_common(first: Fingerprint, second: Fingerprint) -> int:
     True
     """
     bits = max(first.bits, second.bits)
-    kept = [one.numbers[_divisible(one.numbers, bits)] for one in (first, second)]
-    return len(np.intersect1d(*kept, assume_unique=True))
+    one, other = (p.numbers[_divisible(p.numbers, bits)] for p in (first, second))
+    return len(np.intersect1d(one, other, assume_unique=True))
 
 
 def _runs(values: np.ndarray) -> np.ndarray:

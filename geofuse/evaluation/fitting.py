@@ -122,8 +122,9 @@ def halo_of(method: Method) -> int:
     Args:
         method: The method.
     """
-    learns = isinstance(method, FusionMethod) and not isinstance(method, FixedMethod)
-    return method.halo if learns else 0
+    if isinstance(method, OutsideMethod | FixedMethod):
+        return 0
+    return method.halo
 
 
 def _fit(

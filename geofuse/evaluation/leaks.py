@@ -107,7 +107,7 @@ def find_leaks(
     places, prints = sites or {}, _Prints()
     learned = list(_images("train", train, places))
     chosen = list(_images("validation", validation, places))
-    leaks = []
+    leaks: list[Leak] = []
     for name, case in test.items():
         reference = _reference("test", name, case, places)
         own = [i for i in _images("test", {name: case}, places) if not i.reference]

@@ -27,6 +27,7 @@ import pandas as pd
 from typing_extensions import override
 
 from geofuse.errors import ParameterError
+from geofuse.evaluation.bootstrap import BlockErrors
 from geofuse.evaluation.case_scores import Method
 from geofuse.evaluation.comparison import Comparison, comparison_of
 from geofuse.evaluation.kept_cases import slug
@@ -361,7 +362,8 @@ def compare_folds(
         raise ParameterError(
             f"expected one or more folds, each with its own name, found {names}"
         )
-    tables, errors = [], {}
+    tables: list[pd.DataFrame] = []
+    errors: dict[str, dict[str, BlockErrors]] = {}
     scored = Counter(case.name for fold in folds for case in fold.test)
     for fold in folds:
         place = None if folder is None else Path(folder) / "folds" / slug(fold.name)

@@ -194,7 +194,8 @@ class Ranks:
 
     def alike(self) -> list[tuple[str, ...]]:
         """Largest groups of methods whose ranks cannot be told apart, best first."""
-        names, groups = list(self.mean), []
+        names = list(self.mean)
+        groups: list[tuple[str, ...]] = []
         for start, first in enumerate(names):
             reach = self.mean[first] + self.critical_difference
             group = tuple(name for name in names[start:] if self.mean[name] <= reach)

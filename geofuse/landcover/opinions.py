@@ -41,9 +41,9 @@ class Opinions(NamedTuple):
         present: Where the expert's modality is there.
     """
 
-    probability: Float[np.ndarray, "expert class *pixel"]
-    entropy: Float[np.ndarray, "expert *pixel"]
-    present: Bool[np.ndarray, "expert *pixel"]
+    probability: Float[np.ndarray, "expert class ..."]
+    entropy: Float[np.ndarray, "expert ..."]
+    present: Bool[np.ndarray, "expert ..."]
 
 
 class Pooled(NamedTuple):
@@ -54,8 +54,8 @@ class Pooled(NamedTuple):
         weight: Share of each expert, summing to 1; 0 where it is not present.
     """
 
-    probability: Float[np.ndarray, "class *pixel"]
-    weight: Float[np.ndarray, "expert *pixel"]
+    probability: Float[np.ndarray, "class ..."]
+    weight: Float[np.ndarray, "expert ..."]
 
 
 def pooled(
@@ -93,7 +93,7 @@ def pooled(
 
 def _weights(
     opinions: Opinions, rule: Rule, exponents: np.ndarray | None
-) -> Float[np.ndarray, "expert *pixel"]:
+) -> Float[np.ndarray, "expert ..."]:
     """How much each expert counts, before the weights are made to sum to 1."""
     present = opinions.present.astype(np.float64)
     if rule == "precision":
@@ -115,7 +115,7 @@ def _ballots(probability: np.ndarray) -> np.ndarray:
 
 def _product(
     probability: np.ndarray, exponents: np.ndarray, prior: np.ndarray
-) -> Float[np.ndarray, "class *pixel"]:
+) -> Float[np.ndarray, "class ..."]:
     """The prior times each expert's evidence, normalized."""
     seen = prior > 0
     shape = (-1, *(1,) * (probability.ndim - 2))

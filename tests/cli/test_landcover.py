@@ -59,7 +59,7 @@ def test_a_map_holds_codes_palette_names_and_uncertainty(
     assert gf.legend_in(labels).names[:2] == ("water", "forest")
     with rasterio.open(out) as dataset:
         assert dataset.colormap(1)[0][:3] == (0x41, 0x9B, 0xDF)
-        assert dataset.tags()["missing"] == ""
+        assert "missing" not in dataset.tags()
     with rasterio.open(sure) as dataset:
         assert dataset.descriptions == ("aleatoric", "epistemic")
     with rasterio.open(share) as dataset:

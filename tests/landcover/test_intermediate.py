@@ -225,10 +225,5 @@ def test_settings_that_cannot_be_are_refused(case, fitted):
             IntermediateFusion(CLASSES, **wrong)
     with pytest.raises(ParameterError, match="2 members"):
         replace(fitted, members=3)
-    with pytest.raises(ParameterError, match="classes"):
-        IntermediateFusion().fit([case])
-    one_block = case.only((case.labels.x < 250) & (case.labels.y > -250))
-    with pytest.raises(ParameterError, match="several blocks"):
-        IntermediateFusion(CLASSES).fit([one_block])
     with pytest.raises(NotFittedError):
         IntermediateFusion(CLASSES).predict(case.images)
