@@ -14,7 +14,7 @@ SMALL = ("--set", "trees=histogram", "--set", "members=1", "--set", "rounds=3")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("land cover")
+    folder = tmp_path_factory.mktemp("land_cover")
     scene = simulate_land_cover(96, seed=7, parcel=8)
     for name, image in scene.images.items():
         gf.write_cog(image, folder / f"{name}.tif")
