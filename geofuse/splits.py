@@ -409,11 +409,13 @@ def _count_tile(arrays: Mapping[str, np.ndarray], _: Any) -> dict[int, Counter]:
     truth, units = arrays["truth"], arrays["units"]
     there = _is_there(truth) & (units > 0)
     classes = truth[there] if truth.dtype.kind in "iu" else np.zeros(there.sum(), int)
+    # One number for both sorts many times faster than pairs; labels have 16 bits.
     pairs, times = np.unique(
-        np.stack([units[there], classes]), axis=1, return_counts=True
+        units[there].astype(np.int64) * 2**16 + classes, return_counts=True
     )
     found: dict[int, Counter] = {}
-    for unit, number, count in zip(*pairs.tolist(), times.tolist(), strict=True):
+    for pair, count in zip(pairs.tolist(), times.tolist(), strict=True):
+        unit, number = divmod(pair, 2**16)
         found.setdefault(unit, Counter())[number] += count
     return found
 
