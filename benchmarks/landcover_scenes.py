@@ -114,7 +114,7 @@ def split(scenes: Scenes, seed: int) -> SplitCases:
     return SplitCases(learning, test)
 
 
-def gaps(shape: tuple[int, int], share: float, seed: int) -> np.ndarray:
+def gaps(shape: tuple[int, ...], share: float, seed: int) -> np.ndarray:
     """Where clouds are: blobs over a share of the pixels, as a mask (y, x)."""
     noise = np.random.default_rng(seed).normal(size=shape)
     field = ndimage.gaussian_filter(noise, 8, mode="wrap")
@@ -131,7 +131,7 @@ def with_gaps(
 ) -> dict[str, xr.DataArray]:
     """The images of a case, one of them with blobs of NaN."""
     image = case.images[modality]
-    clouds = gaps(image.shape[1:], share, seed)
+    clouds = gaps(case.labels.shape, share, seed)
     return {**case.images, modality: image.where(~clouds[None])}
 
 
