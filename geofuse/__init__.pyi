@@ -79,6 +79,9 @@ from .rasters.write import write_cogs as write_cogs
 from .evaluation.metrics import score as score
 from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import Metric as Metric
+from .evaluation.comparison import compare as compare
+from .evaluation.outside import FromFolder as FromFolder
+from .evaluation.outside import FromCommand as FromCommand
 from .errors import GeofuseError as GeofuseError
 
 __version__: str
