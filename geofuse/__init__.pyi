@@ -95,6 +95,9 @@ from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import Metric as Metric
 from .evaluation.accuracy import confusion as confusion
 from .evaluation.area import area_adjusted as area_adjusted
+from .evaluation.comparison import compare as compare
+from .evaluation.outside import FromFolder as FromFolder
+from .evaluation.outside import FromCommand as FromCommand
 from .errors import GeofuseError as GeofuseError
 
 __version__: str

@@ -44,6 +44,9 @@ Look = Callable[[str, FusionCase, Mapping[str, xr.DataArray], pd.DataFrame], Non
 #: Side of the blocks of the bootstrap: so many coarse pixels, and at least so many fine.
 BLOCK_COARSE, BLOCK_FINE = 2, 32
 
+#: Beginning of the names of folders in which predictions are kept meanwhile.
+SCRATCH = ".predictions-"
+
 #: What a method is asked for before it is timed: compiles, and no more than a tile.
 _FIRST = 512
 
@@ -128,7 +131,7 @@ def score_case(
             f"expected a reference with valid pixels for {name}, found none; leave the "
             "case out"
         )
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".predictions-") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=SCRATCH) as folder:
         case = _kept_case(case, Path(folder))
         known = case.reference.notnull().all("band")
         images: dict[str, xr.DataArray] = {}

@@ -19,6 +19,7 @@ With a folder, cases that are done are kept, and the same call continues where i
 import functools
 import math
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ import pandas as pd
 from geofuse.errors import LeakError, ParameterError, UnknownNameError, did_you_mean
 from geofuse.evaluation.bootstrap import BlockErrors
 from geofuse.evaluation.case_scores import (
+    SCRATCH,
     CaseScores,
     Look,
     Method,
@@ -351,6 +353,9 @@ def _entered(stack: ExitStack, folder: Path) -> Path:
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(alone(folder, folder))
+    # What a run that was killed has left.
+    for left in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
     return folder
 
 

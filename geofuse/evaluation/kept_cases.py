@@ -30,7 +30,7 @@ def slug(name: str) -> str:
     """A name for a file: readable, safe, and another one for every name.
 
     >>> slug("cia 10-08 > 10-17")
-    'cia-10-08-10-17-0c2d3e'
+    'cia-10-08-10-17-f7639c'
     """
     words = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
     digest = hashlib.blake2b(name.encode(), digest_size=3).hexdigest()

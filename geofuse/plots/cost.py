@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from geofuse.errors import ParameterError
 
@@ -108,6 +109,8 @@ def cost_figure(
             fontsize=7.5,
         )
     axis.set_xscale("log")
+    for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        ticks(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.margins(x=0.2, y=0.12)
     axis.set(xlabel="seconds per million pixels", ylabel=error)
     axis.grid(visible=True, which="major", color="0.92", lw=0.8)
