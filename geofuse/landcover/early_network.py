@@ -54,7 +54,7 @@ class EarlyNetwork(NetworkClassifier):
     modality_dropout: float = 0.2
     gaps: float = 0.2
     noise: float = 0.1
-    dropout: float = 0.2
+    dropout: float = 0.1
     samples: int = 0
     members: int = 2
     class_weight: Literal["natural", "balanced"] = "natural"

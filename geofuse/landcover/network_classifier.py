@@ -52,10 +52,10 @@ from geofuse.training.weights import Weights
 
 #: How networks are trained, if nothing else is said: few labels are soon learned.
 TRAINING = Training(
-    steps=400,
+    steps=350,
     batch=8,
     patch=28,
-    learning_rate=5e-3,
+    learning_rate=1e-2,
     warmup=30,
     weight_decay=0.03,
     average=0.98,
