@@ -37,7 +37,8 @@ class IntermediateFusion(NetworkClassifier):
         width: Channels of the layers; 1 to 1024.
         rank: Of the interaction: number of products (low-rank), projected features
             (tensor), length of questions and keys (attention).
-        features: Hand-made features beside the bands; None for none.
+        features: Hand-made features beside the bands; None for what each modality is commonly
+            made of, `FeatureStack(bands=True)` for the bands alone.
         modality_dropout: Probability that a modality is missing in a patch of training.
         gaps: Probability that it has round gaps there.
         noise: Standard deviation of noise on the channels in training, in their spread.

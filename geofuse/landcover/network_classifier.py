@@ -29,10 +29,16 @@ from geofuse.landcover.classifier import (
     LandCoverTile,
     legend_for,
 )
-from geofuse.landcover.modality import Modality, check_images, modalities_of
+from geofuse.landcover.hand_made import scales_of, stacks_by_modality
+from geofuse.landcover.modality import (
+    Modality,
+    check_images,
+    is_absent,
+    modalities_of,
+)
 from geofuse.landcover.network_inputs import (
+    absent_channels,
     channels_of,
-    summary_of,
     unit_of,
 )
 from geofuse.landcover.network_prediction import (
@@ -64,6 +70,8 @@ TRAINING = Training(
 )
 
 
+#: Begins the names of arrays that hold what features know of the training.
+SCALES = "features."
 #: The logit of a class that cannot be; its probability is 0.
 IMPOSSIBLE = -1e9
 
@@ -256,22 +264,12 @@ class NetworkClassifier(LandCoverClassifier):
     def _learned_inputs(
         self, cases: Sequence[LandCoverCase], known: Sequence[Modality]
     ) -> dict[str, Any]:
-        """What was learned; before, what features need to know of the training.
-
-        Of several cases the first one that has a modality tells it.
-        """
+        """What was learned; before, what features need to know of the training."""
         if self.weights is not None:
             return dict(self.weights.arrays)
-        arrays: dict[str, Any] = {}
-        for modality in known:
-            image = next(
-                case.images[modality.name]
-                for case in cases
-                if modality.name in case.images
-            )
-            for name, values in summary_of(image, modality, self.features).items():
-                arrays[f"features.{modality.name}.{name}"] = values
-        return arrays
+        stacks = stacks_by_modality(self.features, known)
+        scales = scales_of(cases, known, stacks).arrays
+        return {f"{SCALES}{name}": values for name, values in scales.items()}
 
     def _class_weights(self, counts: np.ndarray) -> np.ndarray:
         """How much a pixel of each class counts: 1 in the mean over all pixels."""
@@ -297,16 +295,20 @@ class NetworkClassifier(LandCoverClassifier):
         tile: int | None = 512,
     ) -> dict[str, xr.DataArray]:
         _, known = self.fitted()
-        return {
-            modality.name: channels_of(
-                images[modality.name],
-                modality,
-                self.features,
-                part_of(arrays, f"features.{modality.name}."),
-                tile=tile,
-            )
-            for modality in known
-        }
+        scales = Weights(part_of(arrays, SCALES))
+        found = {}
+        for modality, stack in zip(
+            known, stacks_by_modality(self.features, known), strict=True
+        ):
+            image = images[modality.name]
+            level = arrays.get(f"level.{modality.name}")
+            if level is not None and is_absent(image):
+                found[modality.name] = absent_channels(image, len(level))
+            else:
+                found[modality.name] = channels_of(
+                    image, modality, stack, scales, tile=tile
+                )
+        return found
 
     @override
     def summarize(self, images: Mapping[str, xr.DataArray]) -> Delayed:

@@ -2,7 +2,7 @@
 
     bands ────────────────┐
                           ├─ log? ── (x - level) / spread ── 0 where missing ──> network
-    features (optional) ──┘
+    hand-made features ───┘
 
 Level and spread are those of the training, never of the scene: a dark scene stays dark.
 What looks like reflectance or linear power, positive and of a wide range, goes through a
@@ -11,7 +11,7 @@ illumination is a shift. A pixel of a modality is present if all of its bands ar
 may be missing there on their own, and are then in the middle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,10 +21,11 @@ import xarray as xr
 from dask.base import compute
 from jaxtyping import Array, Bool, Float
 
-from geofuse.features.indices import can_compute
-from geofuse.features.modalities import On, is_radar
+from geofuse.features.modalities import is_radar
 from geofuse.features.stack import FeatureStack
+from geofuse.landcover.hand_made import features_of
 from geofuse.landcover.modality import Modality, sample
+from geofuse.training.weights import Weights
 
 #: Reflectance below it is as dark as it: no logarithm sees noise about 0.
 DARKEST = 1e-3
@@ -101,8 +102,8 @@ def takes_log(modality: Modality) -> bool:
 def channels_of(
     image: xr.DataArray,
     modality: Modality,
-    features: FeatureStack | None,
-    summary: Mapping[str, np.ndarray],
+    stack: FeatureStack,
+    scales: Weights,
     *,
     tile: int | None = 512,
 ) -> xr.DataArray:
@@ -111,28 +112,22 @@ def channels_of(
     Args:
         image: Image (band, y, x) of the modality, NaN where missing.
         modality: The modality.
-        features: Which features; None for bands alone.
-        summary: What `summary_of` has found in the training.
+        stack: Its features; its bands are there anyway.
+        scales: What features need to know of the training, as `scales_of` gives it.
         tile: Side of the tiles in pixels; the result does not depend on it.
     """
     bands = _plain(image)
-    stack = _for_modality(features, modality.name, image)
-    if stack is None:
+    if not (stack.indices or stack.texture or stack.profiles or stack.local):
         return bands
-    told = _with_unit(image, modality).assign_coords(band=list(modality.bands))
-    found = stack.extract({modality.name: told}, summary=summary, tile=tile)
-    beside = _plain(found)
-    return xr.concat([bands, beside], "channel", coords="minimal", compat="override")
+    beside = replace(stack, bands=False)
+    told = _with_unit(image, modality)
+    found = _plain(features_of(told, modality, beside, scales, tile=tile))
+    return xr.concat([bands, found], "channel", coords="minimal", compat="override")
 
 
-def summary_of(
-    image: xr.DataArray, modality: Modality, features: FeatureStack | None
-) -> dict[str, np.ndarray]:
-    """What features need to know of the training, by name; empty for most."""
-    stack = _for_modality(features, modality.name, image)
-    if stack is None:
-        return {}
-    return dict(stack.summarize({modality.name: _with_unit(image, modality)}).compute())
+def absent_channels(image: xr.DataArray, count: int) -> xr.DataArray:
+    """Channels of a modality that is missing: NaN, without being computed."""
+    return _plain(image.isel(band=np.zeros(count, int)).drop_vars("band"))
 
 
 def _plain(image: xr.DataArray) -> xr.DataArray:
@@ -149,23 +144,3 @@ def _with_unit(image: xr.DataArray, modality: Modality) -> xr.DataArray:
     if "units" in image.attrs or not is_radar(named) or not modality.low:
         return image
     return image.assign_attrs(units="dB" if min(modality.low) < 0 else "1")
-
-
-def _for_modality(
-    features: FeatureStack | None, name: str, image: xr.DataArray
-) -> FeatureStack | None:
-    """The part of a stack that one modality alone can have; None if there is none."""
-    if features is None:
-        return None
-    part: dict[str, Any] = {
-        kind: tuple(
-            entry
-            for entry in getattr(features, kind)
-            if not isinstance(entry, On) or entry.modality == name
-        )
-        for kind in ("texture", "profiles", "local")
-    }
-    able = tuple(index for index in features.indices if can_compute(index, image))
-    if not able and not any(part.values()):
-        return None
-    return replace(features, indices=able, bands=False, **part)

@@ -34,8 +34,8 @@ STUMPS = gf.EarlyFusion(trees="histogram", features=BANDS, members=1, rounds=2)
 CLASSIFIERS_UNDER_CONTRACT = (
     TREES,
     gf.EarlyFusion(trees="forest", features=BANDS, members=4),
-    gf.EarlyNetwork(width=4, members=1, samples=2, features=None, training=SHORT),
-    gf.IntermediateFusion(width=4, members=1, samples=2, features=None, training=SHORT),
+    gf.EarlyNetwork(width=4, members=1, samples=2, features=BANDS, training=SHORT),
+    gf.IntermediateFusion(width=4, members=1, samples=2, features=BANDS, training=SHORT),
     gf.LateFusion(expert=STUMPS),
     gf.LateFusion(expert=STUMPS, rule="stacking"),
 )
