@@ -12,8 +12,11 @@ import pytest
 
 import geofuse
 from geofuse.cli import COMMANDS
+from geofuse.landcover import CLASSIFIERS
+from geofuse.landcover.classifier import LandCoverClassifier
 from geofuse.spatiotemporal import ALL_METHODS, METHODS
 from geofuse.spatiotemporal.method import FusionMethod
+from tests.contracts.test_classifiers import CLASSIFIERS_UNDER_CONTRACT
 from tests.contracts.test_fusion_methods import METHODS_UNDER_CONTRACT
 
 ROOT = Path(geofuse.__file__).parent
@@ -36,6 +39,12 @@ def concrete_methods(base=FusionMethod):
 def test_every_method_has_a_name_and_is_under_contract():
     assert concrete_methods() == set(ALL_METHODS.values())
     assert {type(method) for method in METHODS_UNDER_CONTRACT} <= concrete_methods()
+
+
+def test_every_classifier_has_a_name_and_is_under_contract():
+    concrete = concrete_methods(LandCoverClassifier)
+    assert concrete == set(CLASSIFIERS.values())
+    assert concrete == {type(one) for one in CLASSIFIERS_UNDER_CONTRACT}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -91,7 +91,8 @@ class EarlyFusion(LandCoverClassifier):
         shares: Shares of the classes in the training.
     """
 
-    classes: Legend | None = None
+    # Names become a legend at once.
+    classes: Legend | tuple[str, ...] | None = None  # type: ignore[assignment]
     features: FeatureStack | None = None
     trees: Literal["auto", "lightgbm", "histogram", "forest"] = "auto"
     class_weight: Literal["natural", "balanced"] = "natural"

@@ -75,7 +75,8 @@ class LateFusion(LandCoverClassifier):
     'average'
     """
 
-    classes: Legend | None = None
+    # Names become a legend at once.
+    classes: Legend | tuple[str, ...] | None = None  # type: ignore[assignment]
     rule: Rule = "precision"
     expert: LandCoverClassifier = field(default_factory=EarlyFusion)
     experts: tuple[LandCoverClassifier, ...] = ()
