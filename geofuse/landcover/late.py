@@ -207,8 +207,14 @@ class LateFusion(LandCoverClassifier):
         probability = tempered(found.probability, self.temperature)
         anyone = present.any(axis=0)
         said = np.where(present, np.stack([np.asarray(o.aleatoric) for o in each]), 0)
-        total = np.where(anyone, entropy(np.where(anyone, probability, 1.0)), np.nan)
-        aleatoric = np.minimum((found.weight * said).sum(axis=0), total)
+        before, total = (
+            np.where(anyone, entropy(np.where(anyone, chances, 1.0)), np.nan)
+            for chances in (found.probability, probability)
+        )
+        # What experts call aleatoric keeps its part of the entropy at any temperature.
+        known = before > 0
+        part = (found.weight * said).sum(axis=0) / np.where(known, before, 1.0)
+        aleatoric = np.minimum(np.where(known, part, 1.0), 1.0) * total
         return LandCoverPrediction(
             probability, aleatoric, total - aleatoric, found.weight
         )
