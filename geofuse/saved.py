@@ -13,10 +13,6 @@ from geofuse.spatiotemporal.method import FusionMethod
 from geofuse.training.card import Card
 from geofuse.training.checkpoint import load_method, save_method
 
-#: All that can be saved, by the name it has on the command line; extractors of features
-#: are saved with the classifier that takes them.
-SAVABLE: dict[str, type] = {**ALL_METHODS, **CLASSIFIERS, **EXTRACTORS}
-
 
 def save(
     method: FusionMethod | LandCoverClassifier,
@@ -39,7 +35,7 @@ def save(
         WriteError: The folder cannot be written, or holds other files.
     """
     name = name_of(method)
-    return save_method(method, name, folder, card=card, known=SAVABLE)
+    return save_method(method, name, folder, card=card, known=known_by_name())
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -56,7 +52,7 @@ def load(folder: str | os.PathLike[str]) -> Any:
             field that this version does not know.
         ParameterError: A field is out of range.
     """
-    return load_method(folder, SAVABLE)
+    return load_method(folder, known_by_name())
 
 
 def name_of(method: FusionMethod | LandCoverClassifier) -> str:
@@ -68,10 +64,18 @@ def name_of(method: FusionMethod | LandCoverClassifier) -> str:
     Raises:
         ParameterError: It is not one of geofuse's.
     """
-    for name, kind in SAVABLE.items():
+    for name, kind in known_by_name().items():
         if type(method) is kind:
             return name
     raise ParameterError(
         f"expected a method of geofuse, found {method!r}; one of your own is saved with "
         "geofuse.training.checkpoint.save_method, under a name of your own"
     )
+
+
+def known_by_name() -> dict[str, type]:
+    """All that can be saved, by its name on the command line.
+
+    Extractors of features are saved with the classifier that takes them.
+    """
+    return {**ALL_METHODS, **CLASSIFIERS, **EXTRACTORS}

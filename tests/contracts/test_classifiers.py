@@ -35,7 +35,9 @@ CLASSIFIERS_UNDER_CONTRACT = (
     TREES,
     gf.EarlyFusion(trees="forest", features=BANDS, members=4),
     gf.EarlyNetwork(width=4, members=1, samples=2, features=BANDS, training=SHORT),
-    gf.IntermediateFusion(width=4, members=1, samples=2, features=BANDS, training=SHORT),
+    gf.IntermediateFusion(
+        width=4, members=1, samples=2, features=BANDS, training=SHORT
+    ),
     gf.LateFusion(expert=STUMPS),
     gf.LateFusion(expert=STUMPS, rule="stacking"),
 )

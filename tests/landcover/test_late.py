@@ -68,6 +68,8 @@ def test_experts_that_disagree_make_the_epistemic_part(case):
     fitted = gf.LateFusion(expert=EXPERT, rule="average").fit([case])
     product = fitted.predict(case.images, outputs=("epistemic", "aleatoric")).compute()
     assert float(product.epistemic.median()) > 0.02
-    alone = fitted.predict({"sar": case.images["sar"]}, outputs=("epistemic",)).compute()
+    alone = fitted.predict(
+        {"sar": case.images["sar"]}, outputs=("epistemic",)
+    ).compute()
     # One expert of one member has nobody to disagree with.
     assert float(alone.epistemic.max()) < 1e-6
