@@ -116,8 +116,9 @@ def _scikit_learn(case: Any) -> Callable[[dict[str, Any]], None]:
         trees="histogram", features=gf.FeatureStack(bands=True), members=1
     ).fit([case])
     pixels = np.concatenate([image.values for image in case.images.values()])
+    trees = mine.ensembles[0]
     theirs = HistGradientBoostingClassifier(
-        max_iter=mine.rounds_used(), early_stopping=False
+        max_iter=trees.count // len(trees.classes), early_stopping=False
     )
     theirs.fit(pixels.reshape(len(pixels), -1).T, case.labels.values.ravel())
 
