@@ -28,6 +28,7 @@ from geofuse.cli import (
     series,
     train,
 )
+from geofuse.cli.options import add_command
 from geofuse.errors import GeofuseError, UnknownNameError, did_you_mean
 
 COMMANDS = {
@@ -103,15 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=geofuse.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=module.HELP,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        add_command(commands, name, module).set_defaults(run=module.run)
     return parser
 
 

@@ -3,6 +3,26 @@
 import argparse
 import os
 from collections.abc import Iterable
+from typing import Any
+
+
+def add_command(commands: Any, name: str, module: Any) -> argparse.ArgumentParser:
+    """Add a command from its module: its words of help and its arguments.
+
+    Args:
+        commands: What `add_subparsers` gave.
+        name: The command.
+        module: With `HELP`, a docstring and `add_arguments`.
+    """
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=module.HELP,
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(command)
+    return command
 
 
 def add_tile_arguments(parser: argparse.ArgumentParser) -> None:

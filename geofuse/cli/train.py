@@ -9,6 +9,7 @@ A run of networks that was stopped continues when the same command is given agai
 import argparse
 
 from geofuse.cli import train_fusion, train_landcover
+from geofuse.cli.options import add_command
 
 HELP = "train a learned method on data of your own"
 
@@ -19,15 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare a command for each task."""
     tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True)
     for name, module in TASKS.items():
-        task = tasks.add_parser(
-            name,
-            help=module.HELP,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        module.add_arguments(task)
-        task.set_defaults(run_task=module.run)
+        add_command(tasks, name, module).set_defaults(run_task=module.run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -34,8 +34,6 @@ from geofuse.landcover.case import LandCoverCase
 from geofuse.landcover.modality import Modality, check_images, checked_ranges
 from geofuse.rasters.legend import UNLABELED, Legend, legend_of, stored_legend
 from geofuse.tiling import gathered, map_tiles
-from geofuse.uncertainty.classes import decomposed as decomposed
-from geofuse.uncertainty.classes import entropy as entropy
 
 
 class LandCoverTile(NamedTuple):
@@ -228,11 +226,6 @@ def legend_for(
         return told[0]
     last = max((int(case.labels.max()) for case in cases), default=0)
     return Legend(tuple(f"class {number}" for number in range(max(last, 0) + 1)))
-
-
-def present(channels: Any) -> Any:
-    """Where a modality is there: none of its channels is NaN. Bool (y, x)."""
-    return np.isfinite(np.asarray(channels)).all(axis=0)
 
 
 def _second(values: Sequence[Any]) -> Any:

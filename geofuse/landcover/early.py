@@ -53,6 +53,7 @@ from geofuse.landcover.trees import TreeEnsemble
 from geofuse.rasters.legend import Legend, legend_of
 from geofuse.tiling import share
 from geofuse.training.weights import Weights
+from geofuse.uncertainty.classes import entropy
 
 #: Pixels of a tile that are decided at once.
 _PIXELS = 16384
@@ -274,11 +275,13 @@ class EarlyFusion(LandCoverClassifier):
             raw = in_legend(found.astype(np.float64), ensemble.classes, count)
             own = self._calibrated(raw)
             # Trees of a forest agree on this part of its entropy, at any temperature.
-            before = _entropy(raw)
+            before = entropy(raw, axis=-1)
             part = np.where(before > 0, agreed / np.where(before > 0, before, 1), 1)
             mean += own / len(self.ensembles)
-            aleatoric += np.minimum(part, 1) * _entropy(own) / len(self.ensembles)
-        return mean, aleatoric, np.maximum(_entropy(mean) - aleatoric, 0)
+            aleatoric += (
+                np.minimum(part, 1) * entropy(own, axis=-1) / len(self.ensembles)
+            )
+        return mean, aleatoric, np.maximum(entropy(mean, axis=-1) - aleatoric, 0)
 
     def _calibrated(self, probability: np.ndarray) -> np.ndarray:
         """Probabilities at the temperature, and for the prior of the scenes."""
@@ -337,8 +340,3 @@ def _no_features(
     bands = image.isel(band=np.zeros(len(names), int))
     missing = bands.rename(band="feature").assign_coords(feature=list(names))
     return missing.chunk({"feature": -1, "y": tile or -1, "x": tile or -1})
-
-
-def _entropy(probability: np.ndarray) -> np.ndarray:
-    """Entropy over the classes (row, class), in nats; 0 log 0 is 0."""
-    return -(probability * np.log(np.where(probability > 0, probability, 1.0))).sum(-1)

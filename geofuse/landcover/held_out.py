@@ -1,7 +1,6 @@
 """Blocks of a case held out, lazily: to calibrate on, or to know when to stop."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import dask.array as da
@@ -9,8 +8,7 @@ import numpy as np
 import xarray as xr
 
 from geofuse.landcover.case import LandCoverCase
-from geofuse.rasters.legend import UNLABELED
-from geofuse.splits import fold_of, inside_block
+from geofuse.training.label_patches import Fold
 
 #: Labels of one in so many blocks are held out.
 FOLDS = 5
@@ -39,45 +37,26 @@ def held_out(
         folds: How many there are.
         seed: Of the folds.
     """
-    found = HeldOut([], [])
-    for scene, case in enumerate(cases):
-        for part, kept in zip(found, (False, True), strict=True):
-            keep = partial(
-                _labels_of, scene=scene, fold=fold, folds=folds, seed=seed, held=kept
-            )
-            part.append(LandCoverCase(case.images, _mapped(keep, case.labels)))
-    return found
+    learned = Fold(fold, folds, seed)
+    return HeldOut(
+        *(
+            [
+                case.only(_mask(case.labels, part, scene))
+                for scene, case in enumerate(cases)
+            ]
+            for part in (learned, learned.others)
+        )
+    )
 
 
-def _mapped(keep: "partial[np.ndarray]", labels: xr.DataArray) -> xr.DataArray:
-    data = da.asarray(labels.data)
+def _mask(labels: xr.DataArray, fold: Fold, scene: int) -> xr.DataArray:
+    """Where labels count, (y, x), lazily."""
 
     def block(values: np.ndarray, block_info: dict) -> np.ndarray:
         (top, _), (left, _) = block_info[0]["array-location"]
-        return keep(values, top, left)
+        rows, columns = np.indices(values.shape)
+        return fold.keeps(rows + top, columns + left, scene)
 
-    return labels.copy(data=data.map_blocks(block, dtype=labels.dtype, meta=data._meta))
-
-
-def _labels_of(
-    values: np.ndarray,
-    top: int,
-    left: int,
-    *,
-    scene: int,
-    fold: int,
-    folds: int,
-    seed: int,
-    held: bool,
-) -> np.ndarray:
-    """Labels of a piece of a raster: only those of the fold, or all others."""
-    rows, columns = np.meshgrid(
-        *(
-            np.arange(start, start + size)
-            for start, size in zip((top, left), values.shape, strict=True)
-        ),
-        indexing="ij",
-    )
-    inside = fold_of(rows, columns, scene=scene, folds=folds, seed=seed) == fold
-    keep = inside & inside_block(rows, columns) if held else ~inside
-    return np.where(keep, values, UNLABELED).astype(values.dtype)
+    data = da.asarray(labels.data)
+    mask = data.map_blocks(block, dtype=bool, meta=np.empty((0, 0), bool))
+    return xr.DataArray(mask, dims=("y", "x"))

@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
-from scipy.optimize import minimize_scalar
 
 from geofuse.landcover.network_inputs import ChannelUnit, in_units
 from geofuse.networks.encoders import Dropout
@@ -38,6 +37,7 @@ from geofuse.training.label_patches import (
 )
 from geofuse.training.loop import Training, train
 from geofuse.training.losses import cross_entropy
+from geofuse.uncertainty.classes import logit_temperature
 
 #: Of so many folds of the blocks each member holds one out.
 FOLDS = 5
@@ -170,34 +170,14 @@ def fit_members(
             all_logits = np.asarray(logits(trained.parameters, batch["channels"]))
             said.append(all_logits[known])
             truth.append(batch["labels"][known])
-    temperature = fitted_temperature(
-        np.concatenate(said), np.concatenate(truth), recipe.class_weight
+    labels = np.concatenate(truth)
+    temperature = logit_temperature(
+        np.concatenate(said).T,
+        labels,
+        weights=recipe.class_weight[labels],
+        between=_TEMPERATURES,
     )
     return Members(found, temperature)
-
-
-def fitted_temperature(
-    logits: np.ndarray, labels: np.ndarray, class_weight: np.ndarray
-) -> float:
-    """By what logits are divided, so that probabilities are as often right as they say.
-
-    Args:
-        logits: (pixel, class).
-        labels: Number of the class of each pixel.
-        class_weight: How much a pixel of each class counts.
-    """
-    logits = logits.astype(np.float64)
-    weight = class_weight[labels].astype(np.float64)
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        top = scaled.max(axis=1, keepdims=True)
-        total = top[:, 0] + np.log(np.exp(scaled - top).sum(axis=1))
-        chosen = np.take_along_axis(scaled, labels[:, None].astype(int), axis=1)[:, 0]
-        return float((weight * (total - chosen)).sum() / weight.sum())
-
-    bounds = tuple(np.log(_TEMPERATURES))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def _patches(

@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import correlate1d
 
-from geofuse.errors import GridMismatchError, ParameterError
+from geofuse.errors import ParameterError
 from geofuse.rasters.legend import UNLABELED
+from geofuse.rasters.map_file import check_map
 from geofuse.tiling import map_tiles
 
 
@@ -37,16 +38,7 @@ def smoothed(
         GridMismatchError: It is no map (y, x).
         ParameterError: The window is not odd, or numbers are no integers.
     """
-    if land_cover.dims != ("y", "x"):
-        raise GridMismatchError(
-            f"expected a map of class numbers (y, x), found {land_cover.dims}; take "
-            "product.land_cover"
-        )
-    if land_cover.dtype.kind not in "iu":
-        raise ParameterError(
-            f"expected integers, -1 where there is no class, found {land_cover.dtype}; "
-            "take product.land_cover"
-        )
+    check_map(land_cover)
     if window < 1 or window % 2 == 0:
         raise ParameterError(
             f"expected an odd window of 1 pixel or more, found {window}; 3 or 5 are usual"

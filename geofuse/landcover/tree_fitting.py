@@ -12,13 +12,13 @@ Rows are repeated with whole modalities missing (modality dropout): trees learn 
 through every split for a missing value only from missing values.
 """
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from dask.system import CPU_COUNT
-from scipy.optimize import minimize_scalar
 
 from geofuse.errors import MissingExtraError
 from geofuse.landcover.labeled_pixels import LabeledPixels
@@ -29,11 +29,14 @@ from geofuse.landcover.tree_conversion import (
 )
 from geofuse.landcover.trees import TreeEnsemble
 from geofuse.splits import fold_of, inside_block
+from geofuse.uncertainty.classes import LEAST, logit_temperature
 
 Kind = Literal["lightgbm", "histogram", "forest"]
 
 #: Chance of each modality to be missing in a repeated row, where not all or none are.
 _MISSING = 1 / 3
+#: Temperatures that are looked for.
+_TEMPERATURES = (math.exp(-1.5), math.exp(1.5))
 #: Rounds without a gain after which boosting stops.
 _PATIENCE = 15
 #: Rounds where no pixels are left out to tell when to stop.
@@ -176,25 +179,16 @@ def temperature_of(
 
     Returns:
         Above 1 where the probabilities were too sure; 1 where no row was held out.
-
-    References:
-        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017): On calibration of modern neural
-        networks. ICML.
     """
     known = np.isfinite(probability).all(axis=1)
     if not known.any():
         return 1.0
-    logs = np.log(np.maximum(probability[known], 1e-12)).astype(np.float64)
-    own, weight = labels[known], weights[known]
-
-    def loss(log_temperature: float) -> float:
-        scores = logs / np.exp(log_temperature)
-        top = scores.max(axis=1, keepdims=True)
-        total = top[:, 0] + np.log(np.exp(scores - top).sum(axis=1))
-        return float((weight * (total - scores[np.arange(len(own)), own])).sum())
-
-    found: Any = minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded")
-    return float(np.exp(found.x))
+    return logit_temperature(
+        np.log(np.maximum(probability[known], LEAST)).T,
+        labels[known],
+        weights=weights[known],
+        between=_TEMPERATURES,
+    )
 
 
 def _only_in_one_fold(labels: np.ndarray, fold: np.ndarray) -> np.ndarray:

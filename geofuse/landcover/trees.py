@@ -23,6 +23,7 @@ from numba import njit
 
 from geofuse.errors import ParameterError
 from geofuse.training.weights import Weights
+from geofuse.uncertainty.classes import entropy
 
 #: What stands for a leaf among the splits.
 LEAF = -1
@@ -132,7 +133,7 @@ class TreeEnsemble:
             sums -= sums.max(axis=1, keepdims=True)
             probability = np.exp(sums)
             probability /= probability.sum(axis=1, keepdims=True)
-        agreed = _entropy(probability)
+        agreed = entropy(probability, axis=-1)
         return probability.astype(np.float32), agreed.astype(np.float32)
 
     def _sums(self, rows: np.ndarray) -> np.ndarray:
@@ -165,7 +166,7 @@ class TreeEnsemble:
         leaves = self.trees.arrays["leaf"]
         if self.link != "mean":
             return leaves
-        own = _entropy(leaves.astype(np.float64)).astype(np.float32)
+        own = entropy(leaves.astype(np.float64), axis=-1).astype(np.float32)
         return np.ascontiguousarray(np.concatenate([leaves, own[:, None]], axis=1))
 
     @cached_property
@@ -298,11 +299,6 @@ def _depths(child: np.ndarray, inner: np.ndarray, root: np.ndarray) -> np.ndarra
         depth[np.unique(owners)] += 1
         nodes = np.stack([child[parents], child[parents] + 1], axis=1).ravel()
         owners = np.repeat(owners, 2)
-
-
-def _entropy(probability: np.ndarray) -> np.ndarray:
-    """Entropy over the last axis, in nats; 0 log 0 is 0."""
-    return -(probability * np.log(np.where(probability > 0, probability, 1.0))).sum(-1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

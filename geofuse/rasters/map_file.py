@@ -88,16 +88,7 @@ def map_image(land_cover: xr.DataArray, legend: Legend) -> xr.DataArray:
         GridMismatchError: It is no map (y, x).
         ParameterError: As `write_map`.
     """
-    if land_cover.dims != ("y", "x"):
-        raise GridMismatchError(
-            f"expected a map of class numbers (y, x), found {land_cover.dims}; take "
-            "product.land_cover"
-        )
-    if land_cover.dtype.kind not in "iu":
-        raise ParameterError(
-            f"expected integers, -1 where there is no class, found {land_cover.dtype}; "
-            "take product.land_cover"
-        )
+    check_map(land_cover)
     dtype, nodata = stored_as(legend)
     table = np.array([*legend.codes, nodata], dtype)
     numbers = land_cover.data
@@ -117,6 +108,25 @@ def map_image(land_cover: xr.DataArray, legend: Legend) -> xr.DataArray:
     }
     codes.name = "land_cover"
     return codes
+
+
+def check_map(land_cover: xr.DataArray) -> None:
+    """Refuse what is no map of class numbers.
+
+    Raises:
+        GridMismatchError: It is not (y, x).
+        ParameterError: Numbers are no integers.
+    """
+    if land_cover.dims != ("y", "x"):
+        raise GridMismatchError(
+            f"expected a map of class numbers (y, x), found {land_cover.dims}; take "
+            "product.land_cover"
+        )
+    if land_cover.dtype.kind not in "iu":
+        raise ParameterError(
+            f"expected integers, -1 where there is no class, found {land_cover.dtype}; "
+            "take product.land_cover"
+        )
 
 
 def stored_as(legend: Legend) -> tuple[np.dtype, int]:

@@ -44,10 +44,10 @@ LEAST = 1e-12
 COLDEST, HOTTEST = 0.05, 20.0
 
 
-def entropy(probability: np.ndarray) -> np.ndarray:
-    """Entropy over the first axis, in nats; 0 log 0 is 0."""
+def entropy(probability: np.ndarray, *, axis: int = 0) -> np.ndarray:
+    """Entropy over the axis of the classes, in nats; 0 log 0 is 0."""
     safe = np.where(probability > 0, probability, 1.0)
-    return -(probability * np.log(safe)).sum(axis=0)
+    return -(probability * np.log(safe)).sum(axis=axis)
 
 
 def decomposed(members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -282,13 +282,31 @@ def class_temperature(probability: Probability, labels: Labels) -> float:
             "expected pixels with a label and a probability, found none; give held-out "
             "pixels"
         )
-    logits = np.log(np.maximum(chances, LEAST))
+    return logit_temperature(np.log(np.maximum(chances, LEAST)), truth)
+
+
+def logit_temperature(
+    logits: Float[np.ndarray, "outcome pixel"],
+    labels: Int[np.ndarray, " pixel"],
+    *,
+    weights: Float[np.ndarray, " pixel"] | None = None,
+    between: tuple[float, float] = (COLDEST, HOTTEST),
+) -> float:
+    """The temperature that logits are divided by, so that labels are the most likely.
+
+    Args:
+        logits: Of each class, or logarithms of probabilities.
+        labels: Numbers of classes.
+        weights: How much each pixel counts; None for all alike.
+        between: The coldest and the hottest that is looked for.
+    """
+    logits = logits.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
         chance = log_softmax(logits / math.exp(log_temperature), axis=0)
-        return -float(_of(chance, truth).mean())
+        return -float(np.average(_of(chance, labels), weights=weights))
 
-    bounds = (math.log(COLDEST), math.log(HOTTEST))
+    bounds = (math.log(between[0]), math.log(between[1]))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")
     return math.exp(float(found.x))
 
